@@ -1,0 +1,1 @@
+"""The course's grader and authoring tools."""

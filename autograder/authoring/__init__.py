@@ -1,0 +1,1 @@
+"""Tools for those who write stages: text <-> notebook, run, release, lint, mutants, coverage."""
