@@ -1,0 +1,38 @@
+"""Recipes: named training runs with fixed hyper-parameters and seeds.
+
+Does: hold the registry (`get`, `names`, `register`) and the recipes themselves, one module each.
+Does not: run a recipe on import, or import torch or scikit-learn before a recipe needs them.
+
+To add a recipe, write a module that calls `register`, and import it below.
+"""
+
+from xor2gpt.recipes.base import (
+    Column,
+    Figure,
+    Outcome,
+    Recipe,
+    Table,
+    Unit,
+    UnitResult,
+    UnknownRecipe,
+    get,
+    names,
+    register,
+)
+from xor2gpt.recipes import iris_splits, xor_seeds  # isort: skip  (they use the names above)
+
+__all__ = [
+    "Column",
+    "Figure",
+    "Outcome",
+    "Recipe",
+    "Table",
+    "Unit",
+    "UnitResult",
+    "UnknownRecipe",
+    "get",
+    "iris_splits",
+    "names",
+    "register",
+    "xor_seeds",
+]

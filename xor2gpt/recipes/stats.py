@@ -1,0 +1,44 @@
+"""The few statistics that figures and tables are made of.
+
+Does: mean and standard deviation over seeds; the 95 % Wilson interval of a rate.
+Does not: test hypotheses, or turn one lucky seed into a claim.
+
+Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference",
+Journal of the American Statistical Association 22, by way of `scipy.stats.binomtest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["mean_sd", "wilson"]
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """``(mean, sample standard deviation)``; the deviation of a single value is NaN.
+
+    Raises ``ValueError`` when there are no values.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("the mean of no values is not defined: was the run empty?")
+    sd = float(array.std(ddof=1)) if array.size > 1 else float("nan")
+    return float(array.mean()), sd
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """``(low, high)``: the Wilson score interval of the rate ``successes / trials``, in [0, 1].
+
+    Raises ``ValueError`` for fewer than one trial or more successes than trials.
+    """
+    from scipy.stats import binomtest  # scipy.stats takes a second to import
+
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(
+            f"{successes} successes in {trials} trials is no rate: "
+            "count 0 <= successes <= trials, and at least one trial"
+        )
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
