@@ -98,8 +98,8 @@ def make_environment() -> None:
         if not call(*pip, *arguments):
             stop(
                 "pip could not install the packages; its message is above.\n"
-                "Remedy: check the network (or your package mirror) and run the command again; what\n"
-                "is installed already stays."
+                "Remedy: check the network (or your package mirror) and run the command again;\n"
+                "what is installed already stays."
             )
 
 

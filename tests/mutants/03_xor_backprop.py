@@ -131,7 +131,7 @@ MUTANTS = {
             "sign",
             "Y - A2: uphill",
             objective="O3.4",
-            replace=("(A2 - Y)", "(Y - A2)"),
+            replace=("return (A2 - Y)", "return (Y - A2)"),
             loses=["output-delta-check-1"],
         ),
         wrong(
@@ -354,7 +354,8 @@ MUTANTS = {
                 "            moved = w.copy()\n"
                 "            moved[place] += k * epsilon\n"
                 "            return f(moved)\n"
-                "        result[place] = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * epsilon)\n"
+                "        near, far = at(1) - at(-1), at(2) - at(-2)\n"
+                "        result[place] = (8 * near - far) / (12 * epsilon)\n"
                 "    return result\n"
             ),
         ),
@@ -462,7 +463,8 @@ MUTANTS = {
                 "        return Value(self.data + other.data, ((self, 1), (other, 1)))\n\n"
                 "    def __mul__(self, other):\n"
                 "        other = self.wrap(other)\n"
-                "        return Value(self.data * other.data, ((other, self.data), (self, other.data)))\n\n"
+                "        parents = ((other, self.data), (self, other.data))\n"
+                "        return Value(self.data * other.data, parents)\n\n"
                 "    def sigmoid(self):\n"
                 "        s = 1 / (1 + np.exp(-self.data))\n"
                 "        return Value(s, ((self, s - s * s),))\n"
