@@ -268,7 +268,7 @@ def decode(
                 if special is None:
                     raise WireError(f"a {_TAGS[tag]} is not expected here")
                 return special(made)
-        except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        except (TypeError, ValueError, LookupError, OverflowError, MemoryError) as error:
             if isinstance(error, WireError):
                 raise
             raise fail(tag) from error

@@ -126,7 +126,7 @@ class Plan:
                 return mutant
         raise MutantError(f"{self.label}: no mutant '{key}'")
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         return [f"{e}/{m.name}" for e, mutants in self.mutants.items() for m in mutants]
 
 
@@ -183,7 +183,7 @@ def plan_problems(stage: Stage, plan: Plan) -> list[str]:
                 mutant.answer(exercise, where)
             except MutantError as error:
                 found.append(str(error))
-    keys = set(plan.keys())
+    keys = set(plan.all_keys())
     for entry in plan.nbgrader:
         if entry not in keys | {REFERENCE, STUB}:
             found.append(f"{plan.label}: NBGRADER names '{entry}', which is no mutant")
@@ -238,7 +238,7 @@ class _TooSlow(BaseException):
 
 
 def _alarm(*_: object) -> None:
-    raise _TooSlow(f"no end after {SECONDS} s")
+    raise _TooSlow
 
 
 def _seed() -> None:
@@ -263,14 +263,18 @@ def _execute(source: str, name: str, names: dict[str, Any]) -> str | None:
 
 
 def _run_cells(
-    prelude: list[list[str]], answers: Mapping[str, str], checks: list[list[str]], block: _Block
+    prelude: list[list[str]],
+    answers: Mapping[str, str],
+    checks: list[list[str]],
+    block: _Block,
+    seconds: float,
 ) -> dict[str, str | None]:
     """``{check: error or None}`` for one set of answers."""
     result: dict[str, str | None] = {}
     names: dict[str, Any] = {"__name__": "__main__"}
     try:
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
         _seed()
         with block.active():
             for cell, source in prelude:
@@ -280,9 +284,9 @@ def _run_cells(
                 _execute(source, cell, names)  # an error shows in the checks, as in a notebook
             for cell, source in checks:
                 result[cell] = _execute(source, cell, dict(names))
-    except _TooSlow as error:
+    except _TooSlow:
         for cell, _ in checks:
-            result.setdefault(cell, f"TimeoutError: {error}")
+            result.setdefault(cell, f"TimeoutError: no end after {seconds:g} s")
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -304,7 +308,13 @@ def _child(job: Path) -> None:
         block = _Block(task["blocked"])
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:
-                outcome = _run_cells(task["prelude"], variant["answers"], variant["checks"], block)
+                outcome = _run_cells(
+                    task["prelude"],
+                    variant["answers"],
+                    variant["checks"],
+                    block,
+                    task["seconds"],
+                )
                 results[key] = {"checks": outcome, "blocked": block.hits > 0}
             except MutantError as error:
                 results[key] = {"error": str(error)}
@@ -352,8 +362,10 @@ class Matrix:
         return sum(bool(self.visible[key].lost) for key in keys) / len(keys) if keys else 0.0
 
 
-def run_variants(stage: Stage, variants: Mapping[str, Mapping]) -> dict[str, Outcome]:
-    """Run sets of answers in a child process.
+def run_variants(
+    stage: Stage, variants: Mapping[str, Mapping], seconds: float = SECONDS
+) -> dict[str, Outcome]:
+    """Run sets of answers in a child process, each for at most ``seconds``.
 
     A variant is ``{"answers": {cell: source}, "checks": [[cell, source], …]}``. Raises
     ``MutantError`` when the prelude fails or the child dies, naming the variant.
@@ -366,6 +378,7 @@ def run_variants(stage: Stage, variants: Mapping[str, Mapping]) -> dict[str, Out
             "folder": folder,
             "prelude": [[c.id, c.source] for c in stage.by_role("prelude")],
             "blocked": stage.blocked_modules,
+            "seconds": seconds,
             "variants": variants,
         }
         job.write_text(json.dumps(task), encoding="utf-8")
@@ -415,11 +428,24 @@ def _variants(stage: Stage, plan: Plan) -> dict[str, dict[str, dict]]:
     return runs
 
 
+def _usable(stage: Stage, plan: Plan) -> Plan:
+    """The plan without the mutants that cannot be built (``plan_problems`` names them)."""
+    mutants: dict[str, list[Mutant]] = {}
+    for name, exercise in stage.exercises.items():
+        for mutant in plan.mutants.get(name, []) if exercise.answer else []:
+            with contextlib.suppress(MutantError):
+                mutant.answer(exercise, "")
+                mutants.setdefault(name, []).append(mutant)
+    keys = {f"{name}/{mutant.name}" for name in mutants for mutant in mutants[name]}
+    chosen = [key for key in plan.nbgrader if key in keys | {REFERENCE, STUB}]
+    return Plan(plan.path, mutants, chosen)
+
+
 def kill_matrix(root: Path, name: str) -> Matrix:
     """Run all mutants of a stage in process. ``problems`` of the result must be empty."""
     stage, plan = Stage.load(root, name), load(root, name)
-    if problems := plan_problems(stage, plan):
-        return Matrix(stage, plan, {}, {}, problems)
+    problems = plan_problems(stage, plan)
+    plan = _usable(stage, plan)
     runs = _variants(stage, plan)
     both = {f"{kind} {key}": run for kind in runs for key, run in runs[kind].items()}
     outcomes = run_variants(stage, both)
@@ -427,7 +453,7 @@ def kill_matrix(root: Path, name: str) -> Matrix:
         {key: outcomes[f"{kind} {key}"] for key in runs[kind]} for kind in ("full", "visible")
     )
     matrix = Matrix(stage, plan, full, visible)
-    matrix.problems = list(_judge(matrix))
+    matrix.problems = problems + list(_judge(matrix))
     return matrix
 
 
@@ -442,7 +468,7 @@ def _judge(matrix: Matrix) -> Iterator[str]:
     for check in sorted(full[STUB].checks.keys() - full[STUB].lost):
         yield f"{label}: check '{check}': the stub passes; an empty notebook must score 0"
     twin_refused = False
-    for key in plan.keys():
+    for key in plan.all_keys():
         mutant, outcome = plan.find(key), full[key]
         where = f"{plan.label}: mutant '{key}' ({mutant.why})"
         own = {check.id for check in stage.exercises[key.split("/")[0]].checks}
@@ -547,7 +573,7 @@ def print_matrix(matrix: Matrix, write: Callable[[Any], None]) -> None:
     wrongs = [key for key in matrix.visible if "/" in key]
     write(
         f"{matrix.stage.name}: {len(wrongs)} wrong and "
-        f"{len(matrix.plan.keys()) - len(wrongs)} right answers, "
+        f"{len(matrix.plan.all_keys()) - len(wrongs)} right answers, "
         f"{matrix.visible_share():.0%} of the wrong ones caught by visible parts alone"
     )
 

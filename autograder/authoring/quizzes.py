@@ -39,6 +39,7 @@ __all__ = [
 
 QUESTION_ID = re.compile(r"^[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*$")
 OBJECTIVE = re.compile(r"^O\d+\.\d+$")
+LABEL = re.compile(r"^[A-Z]\d+(?:\.\d+)?$")  # the diagnostics may number what they test: D1
 PLACEHOLDER = re.compile(r"\{\{(\d+)\}\}")
 WITHOUT_OBJECTIVES = "diagnostics"  # the one bank that belongs to no stage
 
@@ -359,7 +360,8 @@ def _question(fields: _Fields, needs_objective: bool) -> Question:
     objective = fields.optional_text("objective")
     if objective is None and needs_objective:
         raise fields.error("objective", "is missing (only the bank of diagnostics has none)")
-    if objective is not None and not OBJECTIVE.match(objective):
+    pattern = OBJECTIVE if needs_objective else LABEL
+    if objective is not None and not pattern.match(objective):
         raise fields.error("objective", f"{objective!r} does not look like O3.2")
     common = {
         "id": fields.text("id"),

@@ -6,6 +6,7 @@ Does not: run a recipe on import, or import torch or scikit-learn before a recip
 To add a recipe, write a module that calls `register`, and import it below.
 """
 
+from xor2gpt.recipes import iris_splits, xor_seeds
 from xor2gpt.recipes.base import (
     Column,
     Figure,
@@ -19,7 +20,6 @@ from xor2gpt.recipes.base import (
     names,
     register,
 )
-from xor2gpt.recipes import iris_splits, xor_seeds  # isort: skip  (they use the names above)
 
 __all__ = [
     "Column",

@@ -198,9 +198,15 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def source_sha256(self) -> str:
-        """The sha256 of the source file that holds ``run_unit``: a record, not an identity."""
-        with open(inspect.getfile(self.run_unit), "rb") as source:
-            return hashlib.sha256(source.read()).hexdigest()
+        """The sha256 of the source file that holds ``run_unit``; ``"unknown"`` without a file.
+
+        It is a record, not an identity: a corrected comment changes it.
+        """
+        try:
+            with open(inspect.getfile(self.run_unit), "rb") as source:
+                return hashlib.sha256(source.read()).hexdigest()
+        except (OSError, TypeError):
+            return "unknown"
 
 
 class UnknownRecipe(LookupError):

@@ -77,7 +77,7 @@ def plain(value: Any) -> Any:
 
 
 def _revive(value: Any) -> Any:
-    """`plain`'s strings for non-finite numbers, as numbers again (metrics hold no other strings)."""
+    """`plain`'s strings for non-finite numbers, as numbers again."""
     if isinstance(value, str):
         return _NON_FINITE.get(value, value)
     if isinstance(value, list):

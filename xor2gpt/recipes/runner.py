@@ -52,10 +52,11 @@ class _Setting:
     versions: dict[str, str]
     commit: str | None
     dirty: bool | None
+    source_sha256: str
 
 
 def results_folder() -> Path:
-    """``benchmarks/results`` of the course's checkout; of the current folder where there is none."""
+    """``benchmarks/results`` of the course's checkout, or else of the current folder."""
     root = COURSE_ROOT if (COURSE_ROOT / "benchmarks").is_dir() else Path.cwd()
     return root / "benchmarks" / "results"
 
@@ -63,7 +64,8 @@ def results_folder() -> Path:
 def _commit() -> tuple[str | None, bool | None]:
     """``(commit, dirty)`` of the checkout; ``(None, None)`` where git does not tell.
 
-    Result files themselves do not make a checkout dirty.
+    Dirty means that the library or the pins differ from the commit; a changed page of the book or
+    a new result file cannot change a figure.
     """
 
     def git(*arguments: str) -> str:
@@ -74,7 +76,7 @@ def _commit() -> tuple[str | None, bool | None]:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != COURSE_ROOT:
             return None, None
-        changed = git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+        changed = git("status", "--porcelain", "--", "xor2gpt", "requirements.txt")
         return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
         return None, None
@@ -123,7 +125,6 @@ def _run_unit(recipe: Recipe, unit: Unit, setting: _Setting, advance: Advance) -
             "device": recipe.device,
             "threads": recipe.threads,
             **asdict(setting),
-            "source_sha256": recipe.source_sha256(),
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
     )
@@ -199,8 +200,14 @@ def summarise(recipe: Recipe, results: list[UnitResult], figures: list[Figure]) 
 def _progress(recipe: Recipe, done: set[str], quiet: bool) -> Iterator[Callable[[Unit], Advance]]:
     """A rich progress bar on stderr over the work of all units; yields ``unit -> advance``."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     columns = (
@@ -288,7 +295,7 @@ def _run_missing(
     command: str,
 ) -> None:
     """Run the units that have no file yet; each file is written as soon as its unit is done."""
-    setting = _Setting(describe_machine(), versions(), *_commit())
+    setting = _Setting(describe_machine(), versions(), *_commit(), recipe.source_sha256())
     try:
         with _progress(recipe, done, quiet) as start:
             for unit in missing:

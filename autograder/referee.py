@@ -1,0 +1,515 @@
+"""The referee: runs the checks, and speaks with the student's process through data only.
+
+Does: hold the checks, the expected values and the grading seed in a trusted process; let the
+student's functions, classes and objects appear there as proxies; decide each check's verdict.
+Does not: run any code of the student, unpickle, or believe an object's own ``__eq__``.
+
+A proxy (:class:`Remote`) forwards calls, attributes, items and arithmetic. Whatever comes back is
+rebuilt from raw data by exact type; comparisons happen here. A prelude function that is handed a
+proxy runs on the student's side (so gradients never cross the wire).
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from autograder.manifest import Check, Manifest, TimeLimits
+from autograder.wire import (
+    Callback,
+    Handle,
+    Limits,
+    Reference,
+    WireError,
+    decode,
+    encode,
+    pack,
+    read_frame,
+)
+
+# What one reply of the student's process may hold; checks exchange small arrays.
+REPLY_LIMITS = Limits(frame=64 * 2**20, items=1_000_000)
+MESSAGE_LENGTH = 2000
+
+
+class Verdict(StrEnum):
+    """One word for a check or a submission; see the instructor's handbook."""
+
+    AC = "AC"
+    PARTIAL = "PARTIAL"
+    WA = "WA"
+    RE = "RE"
+    TLE = "TLE"
+    MLE = "MLE"
+    OLE = "OLE"
+    FSLE = "FSLE"
+    PIDLE = "PIDLE"
+    KILLED = "KILLED"
+    INVALID = "INVALID"
+    NEEDS_HUMAN = "NEEDS_HUMAN"
+    INTERNAL = "INTERNAL"
+
+
+class StudentError(Exception):
+    """The student's code raised; ``type_name`` and ``line`` (in its cell) say what and where."""
+
+    def __init__(self, type_name: str, message: str, line: int | None = None) -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name, self.message, self.line = type_name, message, line
+
+
+class StudentDied(Exception):
+    """The student's process ended or closed the line."""
+
+
+class StudentTimeout(Exception):
+    """The student's process did not answer in time."""
+
+
+class Nonsense(Exception):
+    """The student's process sent something that no honest process sends."""
+
+
+@functools.cache
+def student_error_type(type_name: str) -> type[StudentError]:
+    """``StudentError`` that can also be caught as the builtin exception of that name."""
+    base = getattr(builtins, type_name, None)
+    if (
+        isinstance(base, type)
+        and issubclass(base, Exception)
+        and not issubclass(base, AssertionError | OSError | UnicodeError | ImportError)
+    ):
+        with contextlib.suppress(TypeError):
+            return type(f"Student{type_name}", (StudentError, base), {})
+    return StudentError
+
+
+class Line(Protocol):
+    """How a student's process is reached: two descriptors and a way to end it."""
+
+    read_from: int
+    write_to: int
+
+    def kill(self) -> None: ...
+
+
+class PipeReader:
+    """Reads a pipe with a deadline."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.deadline = descriptor, float("inf")
+
+    def read(self, size: int) -> bytes:
+        left = self.deadline - time.monotonic()
+        ready, _, _ = select.select([self.descriptor], [], [], max(0.0, min(left, 1e6)))
+        if not ready:
+            raise StudentTimeout
+        return os.read(self.descriptor, size)
+
+
+class LocalLine:
+    """A student process on this machine without a sandbox: for self-checks and for tests."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        child_reads, self.write_to = os.pipe()
+        self.read_from, child_writes = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "autograder.student", str(child_reads), str(child_writes)],
+            pass_fds=(child_reads, child_writes),
+            env=dict(environment if environment is not None else os.environ),
+            start_new_session=True,
+        )
+        os.close(child_reads)
+        os.close(child_writes)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for descriptor in (self.read_from, self.write_to):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+class Student:
+    """The referee's end of the line to one student process."""
+
+    def __init__(self, line: Line, limits: TimeLimits) -> None:
+        self.line, self.limits = line, limits
+        self.reader = PipeReader(line.read_from)
+        self.functions: dict[int, Callable] = {}
+        self.references: dict[int, str] = {}  # id of a prelude object -> its name
+
+    # --- the line ---------------------------------------------------------------------------
+
+    def send(self, document: Mapping[str, Any], deadline: float) -> None:
+        data = memoryview(pack(document))
+        while data:
+            _, ready, _ = select.select(
+                [], [self.line.write_to], [], max(0.0, deadline - time.monotonic())
+            )
+            if not ready:
+                raise StudentTimeout
+            try:
+                data = data[os.write(self.line.write_to, data[: 2**16]) :]
+            except BrokenPipeError as error:
+                raise StudentDied from error
+
+    def receive(self, deadline: float) -> dict[str, Any]:
+        self.reader.deadline = deadline
+        try:
+            reply = read_frame(self.reader, REPLY_LIMITS)  # type: ignore[arg-type]
+        except WireError as error:
+            if "ended inside" in str(error):
+                raise StudentDied from error
+            raise Nonsense(str(error)) from error
+        if reply is None:
+            raise StudentDied
+        if type(reply) is not dict:
+            raise Nonsense("a reply that is no dictionary")
+        return reply
+
+    def request(self, document: Mapping[str, Any], seconds: float) -> Any:
+        """Send one request, serve its callbacks, and return the decoded value of the reply."""
+        deadline = time.monotonic() + seconds
+        self.send(document, deadline)
+        callbacks = 0
+        while "callback" in (reply := self.receive(deadline)):
+            callbacks += 1
+            if callbacks > self.limits.callbacks_per_call:
+                raise StudentTimeout
+            self.send(self.call_back(reply), deadline)
+        if reply.get("ok") is True:
+            return self.incoming(reply.get("value"))
+        raise self.error_of(reply.get("error"))
+
+    def call_back(self, reply: Mapping[str, Any]) -> dict[str, Any]:
+        function = self.functions.get(reply["callback"])
+        if function is None:
+            raise Nonsense("a callback that nobody offered")
+        args, kwargs = self.incoming(reply.get("args")), self.incoming(reply.get("kwargs"))
+        if type(args) is not list or type(kwargs) is not dict:
+            raise Nonsense("a callback with malformed arguments")
+        try:
+            return {"ok": True, "value": self.outgoing(function(*args, **kwargs))}
+        except (StudentDied, StudentTimeout, Nonsense):
+            raise
+        except Exception as error:  # told to the student as plain text, without a traceback
+            return {"ok": False, "error": {"message": f"{type(error).__name__}: {error}"[:500]}}
+
+    @staticmethod
+    def error_of(record: Any) -> StudentError:
+        if type(record) is not dict:
+            raise Nonsense("an error without a record")
+        name, message, line = (record.get(key) for key in ("type", "message", "line"))
+        if type(name) is not str or type(message) is not str:
+            raise Nonsense("a malformed error record")
+        name = name if name.isidentifier() else "Exception"
+        line = line if type(line) is int else None
+        return student_error_type(name)(name, message[:MESSAGE_LENGTH], line)
+
+    # --- values -----------------------------------------------------------------------------
+
+    def outgoing(self, value: Any) -> Any:
+        return encode(value, self.special)
+
+    def special(self, value: Any) -> Handle | Callback | Reference | None:
+        if type(value) is Remote:
+            return Handle(object.__getattribute__(value, "_number"), "")
+        if name := self.references.get(id(value)):
+            return Reference(name)
+        if callable(value):
+            number = len(self.functions)
+            self.functions[number] = value
+            return Callback(number)
+        return None
+
+    def incoming(self, document: Any) -> Any:
+        try:
+            return decode(document, self.proxy, REPLY_LIMITS)
+        except WireError as error:
+            raise Nonsense(str(error)) from error
+
+    def proxy(self, special: Handle | Callback | Reference) -> Any:
+        if type(special) is Handle:
+            return Remote(self, special)
+        if type(special) is Callback and special.number in self.functions:
+            return self.functions[special.number]
+        raise WireError("a reference where an object is expected")
+
+    # --- what the grader asks for -----------------------------------------------------------
+
+    def prelude(self, sources: Sequence[str], blocked: Sequence[str]) -> None:
+        request = {"op": "prelude", "sources": list(sources), "blocked": list(blocked)}
+        self.request(request, self.limits.cell_seconds + 30)
+
+    def run(self, cell: str, source: str) -> dict[str, Any]:
+        request = {"op": "run", "cell": cell, "source": source}
+        return self.request(request, self.limits.cell_seconds)
+
+    def export(self, names: Sequence[str]) -> dict[str, Any]:
+        found = self.request({"op": "export", "names": list(names)}, self.limits.call_seconds)
+        if type(found) is not dict or not set(found) <= set(names):
+            raise Nonsense("exported names that nobody asked for")
+        return found
+
+    def ask(self, what: str, target: Any, args: Sequence[Any], **more: Any) -> Any:
+        document = {
+            "op": what,
+            "target": self.outgoing(target),
+            "args": self.outgoing(list(args)),
+            **more,
+        }
+        return self.request(document, self.limits.call_seconds)
+
+    def call(self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return self.ask("call", target, args, kwargs=self.outgoing(dict(kwargs)))
+
+
+class Remote:
+    """A student's object as the referee sees it. See the module's docstring."""
+
+    __slots__ = ("_number", "_student", "_type_name")
+
+    def __init__(self, student: Student, handle: Handle) -> None:
+        object.__setattr__(self, "_student", student)
+        object.__setattr__(self, "_number", handle.number)
+        object.__setattr__(self, "_type_name", handle.type_name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._student.call(self, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._student.ask("get", self, [name])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._student.ask("set", self, [name, value])
+
+    def __eq__(self, other: object) -> bool:
+        """The same object on the student's side; the object itself is not asked."""
+        return type(other) is Remote and other._number == self._number
+
+    def __hash__(self) -> int:
+        return hash(self._number)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"a {self._type_name} is neither true nor false: it is no plain data")
+
+    def __repr__(self) -> str:
+        return f"<{self._type_name} of the submission>"
+
+
+def _forward(name: str) -> Callable:
+    def method(self: Remote, *args: Any) -> Any:
+        return self._student.ask("operate", self, args, name=name)
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "neg", "getitem", "setitem", "abs"):
+    setattr(Remote, f"__{_name}__", _forward(_name))
+for _name in ("len", "float", "int"):
+    setattr(Remote, f"__{_name}__", _forward(_name))
+
+
+def _holds_remote(value: Any, depth: int = 0) -> bool:
+    if type(value) is Remote:
+        return True
+    if depth > 4:
+        return False
+    if type(value) in (list, tuple, set, frozenset):
+        return any(_holds_remote(item, depth + 1) for item in value)
+    if type(value) is dict:
+        return any(_holds_remote(item, depth + 1) for item in value.values())
+    return False
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    id: str
+    verdict: Verdict
+    points: float
+    max_points: float
+    message: str
+
+
+class _OutOfTime(BaseException):
+    """Raised by the alarm; a BaseException, so that a check's own ``except`` does not eat it."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`StudentTimeout` in this (main) thread after ``seconds``."""
+
+    def expired(*_: object) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _OutOfTime:
+        raise StudentTimeout from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Referee:
+    """Runs the checks of one stage against one student process."""
+
+    def __init__(self, manifest: Manifest, seed: int) -> None:
+        self.manifest = manifest
+        self.names: dict[str, Any] = {"__name__": "prelude"}
+        for index, source in enumerate(manifest.prelude):
+            exec(compile(source, f"<prelude-{index}>", "exec"), self.names)
+        self.names["GRADING_SEED"] = seed
+
+    def namespace(self, student: Student, exported: Mapping[str, Any]) -> dict[str, Any]:
+        """Prelude names (functions that can run on the student's side) and the student's own."""
+        names = dict(self.names)
+        for name, value in self.names.items():
+            if name.startswith("__") or isinstance(value, types.ModuleType):
+                continue
+            if isinstance(value, types.FunctionType) and value.__module__ == "prelude":
+                names[name] = self.dispatching(student, name, value)
+                student.references[id(names[name])] = name
+            if callable(value):
+                student.references[id(value)] = name
+        return names | dict(exported)
+
+    @staticmethod
+    def dispatching(student: Student, name: str, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if _holds_remote(args) or _holds_remote(kwargs):
+                return student.call(Reference(name), args, kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    def judge(
+        self, check: Check, student: Student, exported: Mapping[str, Any], visible: bool = False
+    ) -> CheckResult:
+        """One check's verdict. Raises ``StudentDied``/``StudentTimeout`` after recording nothing:
+        the caller decides whether to go on with a fresh process."""
+        names = self.namespace(student, exported)
+        source = check.visible if visible else check.source
+        verdict, message = Verdict.AC, ""
+        try:
+            with time_limit(self.manifest.limits.check_seconds):
+                exec(compile(source, f"<{check.id}>", "exec"), names)
+        except AssertionError as error:
+            verdict, message = Verdict.WA, str(error) or "the check failed"
+        except StudentError as error:
+            where = f" (line {error.line} of your cell)" if error.line else ""
+            verdict, message = Verdict.RE, f"your code raised {error}{where}"
+        except NameError as error:
+            missing = getattr(error, "name", None) or "a name"
+            verdict = Verdict.RE
+            message = f"'{missing}' does not exist: its cell is missing or stopped with an error"
+        except (StudentTimeout, StudentDied):
+            raise
+        except Nonsense as error:
+            verdict, message = Verdict.WA, f"what came back is no plain data: {error}"
+        except Exception as error:
+            verdict = Verdict.WA
+            message = f"the check could not use what your code returned ({type(error).__name__})"
+        points = check.points if verdict is Verdict.AC else 0.0
+        return CheckResult(check.id, verdict, points, check.points, message[:MESSAGE_LENGTH])
+
+
+def grade_cells(
+    manifest: Manifest,
+    cells: Sequence[tuple[str, str]],
+    start: Callable[[], Line],
+    *,
+    seed: int,
+    visible: bool = False,
+) -> list[CheckResult]:
+    """Grade a submission's code cells ``(id, source)``; one result per check, in order.
+
+    ``start`` opens a line to a new student process. After a process died or hung, later checks
+    get a new one in which the cells that killed it are left out, so points already earned stay.
+    """
+    referee = Referee(manifest, seed)
+    deadly: dict[str, Verdict] = {}
+    failed: dict[str, str] = {}
+    results: list[CheckResult] = []
+    owner = {cell.id: cell.exercise for cell in manifest.cells}
+    student: Student | None = None
+    exported: dict[str, Any] = {}
+
+    def open_student() -> Student:
+        nonlocal exported
+        while True:
+            new = Student(start(), manifest.limits)
+            try:
+                new.prelude(manifest.prelude, manifest.blocked_modules)
+                for cell, source in cells:
+                    if cell in deadly:
+                        continue
+                    try:
+                        new.run(cell, source)
+                    except StudentError as error:
+                        failed[cell] = str(error)
+                    except (StudentDied, StudentTimeout, Nonsense) as error:
+                        deadly[cell] = (
+                            Verdict.TLE if isinstance(error, StudentTimeout) else Verdict.RE
+                        )
+                        raise
+                wanted = [name for names in manifest.exports.values() for name in names]
+                exported = new.export(wanted)
+                return new
+            except (StudentDied, StudentTimeout, Nonsense):
+                new.line.kill()
+                if len(deadly) > len(cells):
+                    raise
+
+    try:
+        for check in manifest.checks:
+            lost = next(
+                (v for cell, v in deadly.items() if owner.get(cell) == check.exercise), None
+            )
+            if lost is not None:
+                message = (
+                    "this exercise's cell did not finish in time"
+                    if lost is Verdict.TLE
+                    else "this exercise's cell ended the process"
+                )
+                results.append(CheckResult(check.id, lost, 0.0, check.points, message))
+                continue
+            if student is None:
+                student = open_student()
+                if any(owner.get(cell) == check.exercise for cell in deadly):
+                    cell = next(c for c in deadly if owner.get(c) == check.exercise)
+                    message = "this exercise's cell ended the process or did not finish in time"
+                    results.append(CheckResult(check.id, deadly[cell], 0.0, check.points, message))
+                    continue
+            try:
+                results.append(referee.judge(check, student, exported, visible))
+            except (StudentTimeout, StudentDied) as error:
+                late = isinstance(error, StudentTimeout)
+                verdict = Verdict.TLE if late else Verdict.RE
+                message = "no answer in time" if late else "your code ended the process"
+                results.append(CheckResult(check.id, verdict, 0.0, check.points, message))
+                student.line.kill()
+                student = None
+    finally:
+        if student is not None:
+            student.line.kill()
+    return results
