@@ -149,6 +149,7 @@ class Student:
     def __init__(self, line: Line, limits: TimeLimits) -> None:
         self.line, self.limits = line, limits
         self.reader = PipeReader(line.read_from)
+        self.requests = 0
         self.functions: dict[int, Callable] = {}
         self.references: dict[int, str] = {}  # id of a prelude object -> its name
 
@@ -184,19 +185,23 @@ class Student:
     def request(self, document: Mapping[str, Any], seconds: float) -> Any:
         """Send one request, serve its callbacks, and return the decoded value of the reply."""
         deadline = time.monotonic() + seconds
-        self.send(document, deadline)
+        self.requests += 1
+        self.send({**document, "number": self.requests}, deadline)
         callbacks = 0
         while "callback" in (reply := self.receive(deadline)):
             callbacks += 1
             if callbacks > self.limits.callbacks_per_call:
                 raise StudentTimeout
             self.send(self.call_back(reply), deadline)
+        if reply.get("number") != self.requests:
+            raise Nonsense("a reply to a question that was not asked")
         if reply.get("ok") is True:
             return self.incoming(reply.get("value"))
         raise self.error_of(reply.get("error"))
 
     def call_back(self, reply: Mapping[str, Any]) -> dict[str, Any]:
-        function = self.functions.get(reply["callback"])
+        number = reply["callback"]
+        function = self.functions.get(number) if type(number) is int else None
         if function is None:
             raise Nonsense("a callback that nobody offered")
         args, kwargs = self.incoming(reply.get("args")), self.incoming(reply.get("kwargs"))
@@ -405,8 +410,8 @@ class Referee:
     def judge(
         self, check: Check, student: Student, exported: Mapping[str, Any], visible: bool = False
     ) -> CheckResult:
-        """One check's verdict. Raises ``StudentDied``/``StudentTimeout`` after recording nothing:
-        the caller decides whether to go on with a fresh process."""
+        """One check's verdict. Raises ``StudentDied``, ``StudentTimeout`` or ``Nonsense``: then the
+        process cannot be used any more, and the caller decides how to go on."""
         names = self.namespace(student, exported)
         source = check.visible if visible else check.source
         verdict, message = Verdict.AC, ""
@@ -422,10 +427,8 @@ class Referee:
             missing = getattr(error, "name", None) or "a name"
             verdict = Verdict.RE
             message = f"'{missing}' does not exist: its cell is missing or stopped with an error"
-        except (StudentTimeout, StudentDied):
+        except (StudentTimeout, StudentDied, Nonsense):
             raise
-        except Nonsense as error:
-            verdict, message = Verdict.WA, f"what came back is no plain data: {error}"
         except Exception as error:
             verdict = Verdict.WA
             message = f"the check could not use what your code returned ({type(error).__name__})"
@@ -502,10 +505,12 @@ def grade_cells(
                     continue
             try:
                 results.append(referee.judge(check, student, exported, visible))
-            except (StudentTimeout, StudentDied) as error:
-                late = isinstance(error, StudentTimeout)
-                verdict = Verdict.TLE if late else Verdict.RE
-                message = "no answer in time" if late else "your code ended the process"
+            except (StudentTimeout, StudentDied, Nonsense) as error:
+                verdict, message = {
+                    StudentTimeout: (Verdict.TLE, "no answer in time"),
+                    StudentDied: (Verdict.RE, "your code ended the process"),
+                    Nonsense: (Verdict.WA, f"what came back is no plain data: {error}"),
+                }[type(error)]
                 results.append(CheckResult(check.id, verdict, 0.0, check.points, message))
                 student.line.kill()
                 student = None

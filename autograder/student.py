@@ -11,7 +11,7 @@ command line; the sandbox calls :func:`serve` in a forked child instead.
 Requests and replies are dictionaries on :mod:`autograder.wire`. Every request gets one reply:
 ``{"ok": true, "value": ...}`` or ``{"ok": false, "error": {"type", "message", "line"}}``. During
 a request the child may send ``{"callback": number, "args", "kwargs"}`` any number of times and
-gets a reply of the same form for each.
+gets a reply of the same form for each. Each reply repeats the ``number`` of its request.
 """
 
 from __future__ import annotations
@@ -110,6 +110,17 @@ class _Capped(io.TextIOBase):
         return "".join(self.parts)
 
 
+def _make_shell(namespace: dict[str, Any]) -> Any:
+    """An IPython shell on the namespace, for its syntax and magics; it draws no windows."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    class Shell(InteractiveShell):
+        def enable_gui(self, gui: str | None = None) -> None:
+            """``%matplotlib inline`` asks for this; there is no window here."""
+
+    return Shell(user_ns=namespace)
+
+
 class Session:
     """One submission's namespace and the objects that the referee holds handles of."""
 
@@ -173,9 +184,7 @@ class Session:
     def run_cell(self, cell: str, source: str) -> dict[str, Any]:
         """Execute one cell; returns its printed text. Raises what the cell raises."""
         if self.shell is None:
-            from IPython.core.interactiveshell import InteractiveShell
-
-            self.shell = InteractiveShell(user_ns=self.namespace)
+            self.shell = _make_shell(self.namespace)
             self.shell.history_manager.enabled = False
             self.namespace = self.shell.user_ns
         out = _Capped(OUTPUT_LENGTH)
@@ -221,10 +230,12 @@ class Session:
                 reply = {"ok": True, "value": self.outgoing(self.answer(request))}
             except BaseException as error:
                 reply = {"ok": False, "error": error_record(error)}
+            number = {"number": request["number"]}
             try:
-                write_frame(self.writer, reply, self.limits)
+                write_frame(self.writer, reply | number, self.limits)
             except WireError as error:
-                write_frame(self.writer, {"ok": False, "error": error_record(error)}, self.limits)
+                reply = {"ok": False, "error": error_record(error)}
+                write_frame(self.writer, reply | number, self.limits)
 
 
 def serve(reader: BinaryIO, writer: BinaryIO) -> None:
