@@ -75,12 +75,9 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str) -> Non
 
 def warm_up() -> None:
     """Import what submissions use, without starting a thread: a fork keeps only one."""
-    import torch
-
-    import xor2gpt.checking
-    import xor2gpt.plots  # noqa: F401
-
-    torch.set_num_threads(1)
+    for module in WARM:
+        importlib.import_module(module)
+    sys.modules["torch"].set_num_threads(1)
     _load_filter()
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:

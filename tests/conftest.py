@@ -87,7 +87,7 @@ def course(tmp_path: Path) -> Course:
     return copy_course(tmp_path / "course")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need_program() -> Callable[..., str]:
     """``need_program("bwrap", why="…")``: its path; without it skip, but fail where CI is set."""
 

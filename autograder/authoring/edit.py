@@ -87,6 +87,9 @@ def _shorten(cell: NotebookNode) -> None:
         meta[role] = extra.pop("exercise")
         if points is not None:
             meta["points"] = points
+        for key in ("objective", "stars", "minutes"):  # in the order of CONTRIBUTING.md
+            if key in extra:
+                meta[key] = extra.pop(key)
         meta.update(extra)
     meta.update(rest)
     if alt:

@@ -248,7 +248,7 @@ class _Fields:
 
     def children(self, name: str, least: int = 1) -> Iterable[_Fields]:
         for i, data in enumerate(self.items(name, least)):
-            yield _Fields(data, f"{self.where}, {name}[{i}]")
+            yield _Fields(data, f"{self.where}: {name}[{i}]")
 
     def distinct(self, name: str, values: Iterable[Hashable]) -> None:
         for value, count in Counter(values).items():
