@@ -61,11 +61,16 @@ def missing() -> str | None:
     return None
 
 
+def _package_folders() -> list[str]:
+    """Folders of installed packages on the path (the environment's own lie below its prefix)."""
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+
+
 def _runtime_folders() -> list[str]:
     """What the interpreter needs to read: the system's libraries, Python, the environment."""
     folders = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts"]
     folders += ["/etc/alternatives", "/etc/localtime"]
-    folders += [sys.base_prefix, sys.prefix, sysconfig.get_paths()["stdlib"]]
+    folders += [sys.base_prefix, sys.prefix, sysconfig.get_paths()["stdlib"], *_package_folders()]
     return [folder for folder in dict.fromkeys(folders) if os.path.lexists(folder)]
 
 
@@ -73,6 +78,7 @@ def _binds() -> list[str]:
     """bubblewrap's arguments for the read-only runtime and the four modules that run inside."""
     arguments: list[str] = []
     made: set[str] = set()
+    bound: list[str] = []
 
     def parents(path: Path) -> None:
         for parent in reversed(path.parents):
@@ -85,10 +91,11 @@ def _binds() -> list[str]:
             parents(Path(folder))
             arguments.extend(["--symlink", os.readlink(folder), folder])
             continue
-        if any(folder.startswith(done + "/") for done in made if done in ("/usr", sys.base_prefix)):
+        if any(folder.startswith(done + "/") for done in bound):
             continue
         parents(Path(folder))
         made.add(folder)
+        bound.append(folder)
         arguments.extend(["--ro-bind", folder, folder])
     grader, library = Path(autograder.__file__).parent, Path(xor2gpt.__file__).parent
     for folder in ("/course", "/course/autograder"):
@@ -125,13 +132,13 @@ def command(control: int, mode: str) -> list[str]:
     if mode == "user":
         line += ["--unshare-user", "--uid", "0", "--gid", "0"]
     line += ["--cap-add", "ALL"]
-    for name, value in ENVIRONMENT.items():
+    path = ":".join([ENVIRONMENT["PYTHONPATH"], *_package_folders()])
+    for name, value in (ENVIRONMENT | {"PYTHONPATH": path}).items():
         line += ["--setenv", name, value]
     line += [*_binds(), "--proc", "/proc", "--dev", "/dev"]
     line += ["--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/dev/shm"]
     line += ["--remount-ro", "/", "--chdir", "/tmp", "--"]
-    python = Path(sys.prefix) / "bin" / "python"
-    return [*line, str(python), "-P", "-m", "autograder.zygote", str(control), mode]
+    return [*line, sys.executable, "-P", "-m", "autograder.zygote", str(control), mode]
 
 
 class SandboxLine:

@@ -1,6 +1,7 @@
 """Escape probes and limits, from inside a real sandbox. Needs bubblewrap (Linux)."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -307,3 +308,52 @@ def test_without_bubblewrap_the_message_names_the_remedy(monkeypatch):
 def test_a_refused_namespace_is_explained():
     text = sandbox._explain("", "bwrap: setting up uid map: Permission denied")
     assert "apparmor_restrict_unprivileged_userns" in text and "Kubernetes" in text
+
+
+AS_USER = """
+import subprocess
+import sys
+sys.path[:0] = {paths!r}
+from autograder.manifest import TimeLimits
+from autograder.referee import Student
+from autograder.sandbox import Cage, Sandbox
+
+code = '''
+import os, time
+n = 0
+try:
+    for _ in range(100):
+        if os.fork() == 0:
+            time.sleep(60)
+        n += 1
+except OSError:
+    pass
+lines = dict(l.split(":", 1) for l in open("/proc/self/status").read().splitlines())
+print(n, lines["CapEff"].strip(), lines["Seccomp"].strip())
+'''
+with Sandbox(Cage(processes=16, memory_mb=300)) as warm:
+    line = warm.open()
+    print(warm.mode, Student(line, TimeLimits()).run("probe", code)["output"].strip())
+    line.kill()
+"""
+
+
+def test_limits_bind_for_an_ordinary_user_too(warm, need_program, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("every other test of this file runs as an ordinary user already")
+    setpriv = need_program("setpriv", why="it starts the grader as an ordinary user")
+    python = need_program("/usr/bin/python3.11", why="an interpreter that every user can read")
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    script = AS_USER.format(paths=[root, *packages])
+    done = subprocess.run(
+        [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    mode, forks, capabilities, filtering = done.stdout.split()
+    assert mode == "user" and 1 <= int(forks) < 16
+    assert int(capabilities, 16) == 0 and filtering == "2"
