@@ -22,11 +22,10 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 from autograder.manifest import Check, Manifest, TimeLimits
+from autograder.model import CheckResult, Verdict
 from autograder.wire import (
     Callback,
     Handle,
@@ -42,24 +41,6 @@ from autograder.wire import (
 # What one reply of the student's process may hold; checks exchange small arrays.
 REPLY_LIMITS = Limits(frame=64 * 2**20, items=1_000_000)
 MESSAGE_LENGTH = 2000
-
-
-class Verdict(StrEnum):
-    """One word for a check or a submission; see the instructor's handbook."""
-
-    AC = "AC"
-    PARTIAL = "PARTIAL"
-    WA = "WA"
-    RE = "RE"
-    TLE = "TLE"
-    MLE = "MLE"
-    OLE = "OLE"
-    FSLE = "FSLE"
-    PIDLE = "PIDLE"
-    KILLED = "KILLED"
-    INVALID = "INVALID"
-    NEEDS_HUMAN = "NEEDS_HUMAN"
-    INTERNAL = "INTERNAL"
 
 
 class StudentError(Exception):
@@ -341,15 +322,6 @@ def _holds_remote(value: Any, depth: int = 0) -> bool:
     if type(value) is dict:
         return any(_holds_remote(item, depth + 1) for item in value.values())
     return False
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    id: str
-    verdict: Verdict
-    points: float
-    max_points: float
-    message: str
 
 
 class _OutOfTime(BaseException):

@@ -8,7 +8,8 @@ import os
 import pytest
 
 from autograder.manifest import Check, Manifest, StudentCell, TimeLimits
-from autograder.referee import LocalLine, Verdict, grade_cells
+from autograder.model import Verdict
+from autograder.referee import LocalLine, grade_cells
 
 PRELUDE = """
 import numpy as np
