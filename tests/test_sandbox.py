@@ -12,7 +12,6 @@ from autograder import sandbox
 from autograder.manifest import TimeLimits
 from autograder.referee import Student, StudentDied, StudentError, StudentTimeout
 
-pytestmark = pytest.mark.xdist_group("sandbox")
 LIMITS = TimeLimits(cell_seconds=10.0, call_seconds=5.0)
 CAGE = sandbox.Cage(
     file_mb=8, processes=16, tmp_mb=16, memory_mb=300, tree_cpu_seconds=3.0, cpu_seconds=10

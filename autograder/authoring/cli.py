@@ -94,7 +94,7 @@ def release(
         root, names = chosen(stages)
         if check:
             found = tool.differences(root, names, complete=not stages)
-            report(found, f"notebooks/ is what solutions/ generates ({len(names)} stages)")
+            report(found, f"notebooks/ is what solutions/ generates: {', '.join(names)}")
         else:
             for path in tool.release(root, names):
                 console.print(path.relative_to(root).as_posix())
@@ -115,7 +115,7 @@ def lint(
     try:
         root, names = chosen(stages)
         found = [finding for name in names for finding in tool(root, name, set(rule or ()))]
-        report(found, f"{len(names)} stages are clean")
+        report(found, f"clean: {', '.join(names)}")
     except (StageError, ValueError) as error:
         raise fail(error) from error
 
@@ -157,5 +157,44 @@ def coverage(stages: StagesArgument = None) -> None:
             tool.print_table(table, console.print)
             problems += table.problems
         report(problems, "every item is answered somewhere")
+    except StageError as error:
+        raise fail(error) from error
+
+
+@app.command()
+def book() -> None:
+    """Build the book; a warning is an error."""
+    from autograder.authoring import book as tool
+
+    try:
+        print(tool.done_message(tool.build(repository_root())))
+    except (StageError, tool.BookError) as error:
+        raise fail(error) from error
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="The port on localhost.")] = 8000,
+) -> None:
+    """Show the built book on localhost until Ctrl-C."""
+    from autograder.authoring import book as tool
+
+    try:
+        tool.serve(repository_root(), port)
+    except (StageError, tool.BookError) as error:
+        raise fail(error) from error
+
+
+@app.command()
+def test(
+    workers: Annotated[
+        int | None, typer.Option(help="Processes for each part; default: half of the cores.")
+    ] = None,
+) -> None:
+    """Run every check and test of the course: what `make test` does."""
+    from autograder.authoring import testing as tool
+
+    try:
+        raise typer.Exit(tool.run_all(repository_root(), workers))
     except StageError as error:
         raise fail(error) from error

@@ -56,7 +56,7 @@ class Outcome:
 def parts(workers: int) -> list[Part]:
     """What ``make test`` runs. The two long ones come first."""
     python = sys.executable
-    pytest = (python, "-m", "pytest", "-q", "--dist", "loadgroup")
+    pytest = (python, "-m", "pytest", "-q", "--dist", "loadfile")
     nbval = (
         *(python, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "solutions"),
         *("--nbval-cell-timeout", "120", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"),

@@ -1,8 +1,8 @@
 """Draw the course's logo and favicon.
 
-Does: write ``static/logo-light.svg``, ``static/logo-dark.svg`` and ``static/favicon.svg``, the same
-bytes on every run. The picture is stage 3's: the four points of XOR, and the two bent lines of a
-hidden layer that part the ones from the zeros; the line runs on into a row of tokens.
+Does: write the SVG files of ``static/``, the same bytes on every run. The sign is the picture of
+stage 3: the four points of XOR, parted by the two bent lines of a hidden layer. The strip of tokens
+under the course's name is where it ends: text, with one token still to come.
 Does not: need anything but Python, or run when the book is built (the files are committed).
 
     python book/theme/draw_logo.py
@@ -18,18 +18,17 @@ STATIC = Path(__file__).resolve().parent / "static"
 
 @dataclass(frozen=True)
 class Colours:
-    """``zero`` and ``one`` for the points, ``line`` for the curve, ``ink`` for letters."""
+    """``zero`` and ``one`` for points and tokens, ``line`` for curves, ``ground`` behind all."""
 
     zero: str
     one: str
     line: str
-    ink: str
     ground: str
 
 
-LIGHT = Colours(zero="#1f5fa8", one="#c2410c", line="#3d4756", ink="#1b2430", ground="none")
-DARK = Colours(zero="#7cb5f5", one="#ff9a62", line="#a9b4c2", ink="#e8edf4", ground="none")
-ICON = Colours(zero="#7cb5f5", one="#ff9a62", line="#ffffff", ink="#ffffff", ground="#16324f")
+LIGHT = Colours(zero="#1f5fa8", one="#c2410c", line="#3d4756", ground="none")
+DARK = Colours(zero="#7cb5f5", one="#ff9a62", line="#a9b4c2", ground="none")
+ICON = Colours(zero="#7cb5f5", one="#ff9a62", line="#ffffff", ground="#16324f")
 
 
 def points(colours: Colours, left: float, top: float, side: float, radius: float) -> list[str]:
@@ -82,34 +81,25 @@ def curve(path: str, colours: Colours, width: float) -> str:
     )
 
 
-def tokens(colours: Colours, left: float, top: float) -> list[str]:
-    """A row of six tokens, the last still to come (dashed)."""
-    shapes, x = [], left
-    for i, width in enumerate((26, 16, 34, 20, 28, 22)):
+def tokens(colours: Colours) -> str:
+    """A row of six tokens, 132 × 12, the last still to come (dashed)."""
+    shapes, x = [], 1.0
+    for i, width in enumerate((22, 13, 28, 16, 24, 2 * 11)):
         last = i == 5
         fill = "none" if last else (colours.one if i % 2 else colours.zero)
-        edge = f' stroke="{colours.line}" stroke-width="2" stroke-dasharray="4 3"' if last else ""
+        edge = f' stroke="{colours.line}" stroke-width="1.5" stroke-dasharray="3 2.5"'
         shapes.append(
-            f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="12" rx="3" fill="{fill}"{edge}/>'
+            f'<rect x="{x:g}" y="1.5" width="{width:g}" height="9" rx="2.5" fill="{fill}"'
+            f"{edge if last else ''}/>"
         )
-        x += width + 5
-    return shapes
+        x += width + 4
+    return svg(x, 12, "tokens", shapes)
 
 
-def logo(colours: Colours) -> str:
-    """Sign, name and token strip, 300 × 84."""
+def sign(colours: Colours) -> str:
+    """The four points and the two curves that part them, 84 × 84."""
     shapes = [curve(band(22, 22, 40), colours, 3.2), *points(colours, 22, 22, 40, 8)]
-    for text, x, y, size, weight in (
-        ("From XOR", 106, 33, 27, 700),
-        ("to GPT", 106, 61, 27, 700),
-    ):
-        shapes.append(
-            f'<text x="{x}" y="{y}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, '
-            f'Arial, sans-serif" font-size="{size}" font-weight="{weight}" '
-            f'letter-spacing="-0.4" fill="{colours.ink}">{text}</text>'
-        )
-    shapes += tokens(colours, 106, 70)
-    return svg(300, 84, "From XOR to GPT", shapes)
+    return svg(84, 84, "From XOR to GPT", shapes)
 
 
 def favicon(colours: Colours) -> str:
@@ -129,8 +119,10 @@ def favicon(colours: Colours) -> str:
 def files() -> dict[str, str]:
     """Every file's name and content."""
     return {
-        "logo-light.svg": logo(LIGHT),
-        "logo-dark.svg": logo(DARK),
+        "logo-light.svg": sign(LIGHT),
+        "logo-dark.svg": sign(DARK),
+        "tokens-light.svg": tokens(LIGHT),
+        "tokens-dark.svg": tokens(DARK),
         "favicon.svg": favicon(ICON),
     }
 

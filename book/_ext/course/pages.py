@@ -36,7 +36,10 @@ def configure(app: Sphinx, config: Config) -> None:
 
 
 class TableBoxes(SphinxPostTransform):
-    """Each table in a box of its own, which scrolls sideways where the screen is narrow."""
+    """Each table in a box of its own, which scrolls sideways where the screen is narrow.
+
+    A head row without a word in it (Markdown cannot leave it out) goes.
+    """
 
     default_priority = 900
     formats = ("html",)
@@ -44,6 +47,9 @@ class TableBoxes(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:
         for table in list(self.document.findall(nodes.table)):
             box = h("div", {"class": "table-box", "tabindex": "0", "role": "group"})
+            for head in list(table.findall(nodes.thead)):
+                if not head.astext().strip():
+                    head.parent.remove(head)
             titles = [node.astext() for node in table.children if isinstance(node, nodes.title)]
             box["html"]["aria-label"] = titles[0] if titles else "Table"
             table.replace_self(box)

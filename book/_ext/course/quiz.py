@@ -25,6 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from autograder.authoring.quizzes import (
+    WITHOUT_OBJECTIVES,
     Bank,
     Choice,
     Fill,
@@ -172,16 +173,17 @@ class Quiz(SphinxDirective):
                 h("span", {}, h("strong", {}, label), f" {text}"),
             )
 
+        modes = h(
+            "fieldset",
+            {"class": "quiz-modes"},
+            h("legend", {}, "How do you take this quiz?"),
+            mode("pre", "Pre-test:", "before the stage; feedback comes at the end"),
+            mode("post", "Post-test:", "after the stage; feedback comes at once"),
+        )
         return h(
             "div",
             {"class": "quiz-bar", "hidden": True},
-            h(
-                "fieldset",
-                {"class": "quiz-modes"},
-                h("legend", {}, "How do you take this quiz?"),
-                mode("pre", "Pre-test", "before the stage; feedback comes at the end"),
-                mode("post", "Post-test", "after the stage; feedback comes at once"),
-            ),
+            [modes] if bank.stage != WITHOUT_OBJECTIVES else [],
             h(
                 "div",
                 {"class": "quiz-progress"},
@@ -273,11 +275,12 @@ class Quiz(SphinxDirective):
                     "label",
                     {"class": "quiz-option", "data-option": i},
                     h("input", {"type": kind, "name": f"{where}-option", "value": i}),
+                    h("span", {"class": "quiz-letter"}, letter(k)),
                     h("span", {"class": "quiz-option-text"}, self.inline(question.options[i].text)),
                     h("span", {"class": "quiz-mark"}),
                 ),
             )
-            for i in order
+            for k, i in enumerate(order)
         ]
         notes = {
             f"option-{i}": h("div", {}, self.block(option.feedback))
@@ -364,7 +367,8 @@ class Quiz(SphinxDirective):
                     h(
                         "label",
                         {"for": f"{where}-pair-{i}", "class": "quiz-left"},
-                        self.inline(pair.left),
+                        h("span", {"class": "visually-hidden"}, f"Item {i + 1}: "),
+                        h("span", {"class": "quiz-left-text"}, self.inline(pair.left)),
                     ),
                     h(
                         "select",

@@ -207,11 +207,11 @@ class StagePages(SphinxTransform):
         if label:
             line = h("p", {"class": f"course-label label-{cell['role'] or 'answer'}"})
             line += h("span", {}, label)
-            if cell["role"] == "answer" and self.config.xor2gpt_reference_answers:
-                line += self.answer_link(cell["exercise"])
-            elif "answer" in cell["tags"] and self.config.xor2gpt_reference_answers:
-                if question := self.question_before(marker):
-                    line += self.answer_link(question)
+            answered = cell["exercise"] if cell["role"] == "answer" else ""
+            if "answer" in cell["tags"]:
+                answered = question_around(marker)
+            if answered and self.config.xor2gpt_reference_answers:
+                line += self.answer_link(answered)
             new.append(line)
         if cell["role"]:
             for node in following(marker):
@@ -221,18 +221,6 @@ class StagePages(SphinxTransform):
                 if isinstance(node, cell_marker):
                     break
         marker.replace_self(new)
-
-    def question_before(self, marker: cell_marker) -> str:
-        """The exercise of the nearest manual question in the same section."""
-        section = marker.parent
-        return next(
-            (
-                name.removeprefix("exercise-")
-                for name in reversed(section.get("ids", []))
-                if name.startswith("exercise-")
-            ),
-            "",
-        )
 
     def answer_link(self, exercise: str) -> element:
         return h(
@@ -244,6 +232,13 @@ class StagePages(SphinxTransform):
             },
             "Reference answer",
         )
+
+
+def question_around(marker: cell_marker) -> str:
+    """The exercise of the frame that the marker stands in, or ``""``."""
+    names = marker.parent.get("ids", []) + [marker.parent.get("html", {}).get("id", "")]
+    found = [name for name in names if name.startswith("exercise-")]
+    return found[-1].removeprefix("exercise-") if found else ""
 
 
 def points(value: float) -> str:

@@ -200,7 +200,7 @@
         of: ok.length,
         notes: ok.map((good, i) => ({
           name: `pair-${i}`,
-          label: rows[i].querySelector(".quiz-left"),
+          label: rows[i].querySelector(".quiz-left-text"),
           ok: good,
         })),
         marks: rows.map((row, i) => [row, ok[i]]),
