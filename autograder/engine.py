@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from autograder.lines import Line
 from autograder.manifest import Manifest
 from autograder.model import (
     CheckResult,
@@ -19,7 +20,7 @@ from autograder.model import (
     Verdict,
     overall_verdict,
 )
-from autograder.referee import Line, grade_cells
+from autograder.referee import grade_cells
 
 REASONS = {
     "memory": (Verdict.MLE, "your code used more memory than is allowed"),

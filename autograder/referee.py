@@ -14,16 +14,13 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
-import os
-import select
 import signal
-import subprocess
-import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from autograder.lines import Line, LocalLine, StudentDied, StudentTimeout
 from autograder.manifest import Check, Manifest, TimeLimits
 from autograder.model import CheckResult, Verdict
 from autograder.wire import (
@@ -38,6 +35,19 @@ from autograder.wire import (
     read_frame,
 )
 
+__all__ = [
+    "Line",
+    "LocalLine",
+    "Nonsense",
+    "Referee",
+    "Remote",
+    "Student",
+    "StudentDied",
+    "StudentError",
+    "StudentTimeout",
+    "grade_cells",
+]
+
 # What one reply of the student's process may hold; checks exchange small arrays.
 REPLY_LIMITS = Limits(frame=64 * 2**20, items=1_000_000)
 MESSAGE_LENGTH = 2000
@@ -49,14 +59,6 @@ class StudentError(Exception):
     def __init__(self, type_name: str, message: str, line: int | None = None) -> None:
         super().__init__(f"{type_name}: {message}" if message else type_name)
         self.type_name, self.message, self.line = type_name, message, line
-
-
-class StudentDied(Exception):
-    """The student's process ended or closed the line."""
-
-
-class StudentTimeout(Exception):
-    """The student's process did not answer in time."""
 
 
 class Nonsense(Exception):
@@ -77,59 +79,12 @@ def student_error_type(type_name: str) -> type[StudentError]:
     return StudentError
 
 
-class Line(Protocol):
-    """How a student's process is reached: two descriptors and a way to end it."""
-
-    read_from: int
-    write_to: int
-
-    def kill(self) -> None: ...
-
-
-class PipeReader:
-    """Reads a pipe with a deadline."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor, self.deadline = descriptor, float("inf")
-
-    def read(self, size: int) -> bytes:
-        left = self.deadline - time.monotonic()
-        ready, _, _ = select.select([self.descriptor], [], [], max(0.0, min(left, 1e6)))
-        if not ready:
-            raise StudentTimeout
-        return os.read(self.descriptor, size)
-
-
-class LocalLine:
-    """A student process on this machine without a sandbox: for self-checks and for tests."""
-
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        child_reads, self.write_to = os.pipe()
-        self.read_from, child_writes = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "autograder.student", str(child_reads), str(child_writes)],
-            pass_fds=(child_reads, child_writes),
-            env=dict(environment if environment is not None else os.environ),
-            start_new_session=True,
-        )
-        os.close(child_reads)
-        os.close(child_writes)
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        for descriptor in (self.read_from, self.write_to):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-
-
 class Student:
     """The referee's end of the line to one student process."""
 
     def __init__(self, line: Line, limits: TimeLimits) -> None:
         self.line, self.limits = line, limits
-        self.reader = PipeReader(line.read_from)
+        self.deadline = 0.0
         self.requests = 0
         self.functions: dict[int, Callable] = {}
         self.references: dict[int, str] = {}  # id of a prelude object -> its name
@@ -137,22 +92,16 @@ class Student:
     # --- the line ---------------------------------------------------------------------------
 
     def send(self, document: Mapping[str, Any], deadline: float) -> None:
-        data = memoryview(pack(document))
-        while data:
-            _, ready, _ = select.select(
-                [], [self.line.write_to], [], max(0.0, deadline - time.monotonic())
-            )
-            if not ready:
-                raise StudentTimeout
-            try:
-                data = data[os.write(self.line.write_to, data[: 2**16]) :]
-            except BrokenPipeError as error:
-                raise StudentDied from error
+        self.line.write(pack(document), deadline)
+
+    def read(self, size: int) -> bytes:
+        """What ``read_frame`` reads from."""
+        return self.line.read(size, self.deadline)
 
     def receive(self, deadline: float) -> dict[str, Any]:
-        self.reader.deadline = deadline
+        self.deadline = deadline
         try:
-            reply = read_frame(self.reader, REPLY_LIMITS)  # type: ignore[arg-type]
+            reply = read_frame(self, REPLY_LIMITS)
         except WireError as error:
             if "ended inside" in str(error):
                 raise StudentDied from error
@@ -335,6 +284,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     def expired(*_: object) -> None:
         raise _OutOfTime
 
+    if not hasattr(signal, "setitimer"):  # Windows: self-checks run without this limit
+        yield
+        return
     before = signal.signal(signal.SIGALRM, expired)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

@@ -26,6 +26,7 @@ import psutil
 
 import autograder
 import xor2gpt
+from autograder.lines import PipeLine
 
 WARM_UP_SECONDS = 120.0
 POLL_SECONDS = 0.02
@@ -141,7 +142,7 @@ def command(control: int, mode: str) -> list[str]:
     return [*line, sys.executable, "-P", "-m", "autograder.zygote", str(control), mode]
 
 
-class SandboxLine:
+class SandboxLine(PipeLine):
     """One submission's process: two pipes, a pidfd, and a watchdog thread.
 
     ``reason`` says why the watchdog ended it (``"memory"`` or ``"cpu"``), else ``None``.
@@ -149,7 +150,8 @@ class SandboxLine:
     """
 
     def __init__(self, read_from: int, write_to: int, status: socket.socket, cage: Cage) -> None:
-        self.read_from, self.write_to, self.status, self.cage = read_from, write_to, status, cage
+        super().__init__(read_from, write_to)
+        self.status, self.cage = status, cage
         self.reason: str | None = None
         self.peak_memory_mb, self.cpu_seconds = 0.0, 0.0
         data, descriptors, _, _ = socket.recv_fds(status, 4096, 1)

@@ -5,8 +5,8 @@ the student's objects, and answer the referee's questions about them with plain 
 Does not: judge anything, and trust nothing: whatever runs here may have been rewritten by the
 submission, so the referee checks every byte that this process sends.
 
-Started as ``python -P -m autograder.student`` it talks over the two file descriptors named on its
-command line; the sandbox calls :func:`serve` in a forked child instead.
+Started as ``python -P -m autograder.student`` it talks over its standard input and output (the
+cells get neither); the sandbox calls :func:`serve` in a forked child instead.
 
 Requests and replies are dictionaries on :mod:`autograder.wire`. Every request gets one reply:
 ``{"ok": true, "value": ...}`` or ``{"ok": false, "error": {"type", "message", "line"}}``. During
@@ -248,8 +248,9 @@ def serve(reader: BinaryIO, writer: BinaryIO) -> None:
 
 
 def main() -> None:
-    read_from, write_to = (int(argument) for argument in sys.argv[1:3])
-    with os.fdopen(read_from, "rb") as reader, os.fdopen(write_to, "wb") as writer:
+    """Talk over what are standard input and output at the start; the cells get neither."""
+    reads, writes = os.dup(0), os.dup(1)
+    with os.fdopen(reads, "rb") as reader, os.fdopen(writes, "wb") as writer:
         serve(reader, writer)
 
 

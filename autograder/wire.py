@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import msgpack
 import numpy as np
@@ -357,7 +357,13 @@ def write_frame(stream: BinaryIO, document: Any, limits: Limits | None = None) -
     stream.flush()
 
 
-def _exactly(stream: BinaryIO, size: int) -> Iterator[bytes]:
+class Readable(Protocol):
+    """Anything with ``read(size)``."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _exactly(stream: Readable, size: int) -> Iterator[bytes]:
     while size:
         chunk = stream.read(min(size, 2**20))
         if not chunk:
@@ -366,7 +372,7 @@ def _exactly(stream: BinaryIO, size: int) -> Iterator[bytes]:
         yield chunk
 
 
-def read_frame(stream: BinaryIO, limits: Limits | None = None) -> Any | None:
+def read_frame(stream: Readable, limits: Limits | None = None) -> Any | None:
     """The next document of a stream, or ``None`` at its end."""
     limits = limits or Limits()
     head = stream.read(4)

@@ -7,9 +7,10 @@ import os
 
 import pytest
 
+from autograder.lines import LocalLine
 from autograder.manifest import Check, Manifest, StudentCell, TimeLimits
 from autograder.model import Verdict
-from autograder.referee import LocalLine, grade_cells
+from autograder.referee import grade_cells
 
 PRELUDE = """
 import numpy as np
@@ -267,3 +268,29 @@ def test_results_do_not_depend_on_the_run():
 def test_the_manifest_survives_json():
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
     assert len(MANIFEST.digest) == 64
+
+
+def test_a_line_over_threads_works_too():
+    """What Windows uses, where pipes cannot be watched."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    cells = list(ANSWERS.items())
+    results = grade_cells(MANIFEST, cells, lambda: LocalLine(environment, threads=True), seed=5)
+    assert sum(result.points for result in results) == 4
+    slow = dict(ANSWERS) | {"double": "def double(x):\n    while True: pass"}
+    results = grade_cells(
+        MANIFEST, list(slow.items()), lambda: LocalLine(environment, threads=True), seed=5
+    )
+    assert [r.verdict for r in results] == [Verdict.TLE, *[Verdict.AC] * 3]
+
+
+def test_a_deaf_process_does_not_block_the_referee():
+    """It never reads again; a large argument must run into the time limit, not hang."""
+    cell = "import time\ndef apply(f, x):\n    f(x)\n    time.sleep(60)"
+    manifest = MANIFEST.__class__(
+        **{
+            **MANIFEST.__dict__,
+            "checks": [Check("c", "apply", 1.0, "apply(lambda v: 'x' * 30_000_000, 3)", "")],
+        }
+    )
+    results = grade_cells(manifest, [("apply", cell)], start, seed=1)
+    assert results[0].verdict is Verdict.TLE
