@@ -54,7 +54,6 @@ class PlainBibliography(SphinxPostTransform):
             entries = [node for node in container.children if isinstance(node, nodes.citation)]
             if not entries or len(entries) != len(container.children):
                 continue
-            entries.sort(key=lambda entry: entry.astext().split("]", 1)[-1].casefold())
             items = h("ul", {"class": "bibliography"})
             for entry in entries:
                 item = nodes.list_item("", ids=entry["ids"], classes=["reference-entry"])

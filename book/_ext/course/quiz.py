@@ -71,6 +71,15 @@ def slug(question_id: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", question_id.lower())
 
 
+def version_of(question: Question, key: str) -> str:
+    """Changes when a kept answer could mean something else: other options, another key."""
+    if isinstance(question, Choice):
+        key += "".join(option.text for option in question.options)
+    if isinstance(question, Ordering):
+        key += "".join(question.items)
+    return hashlib.sha256(f"{question.type} {key}".encode()).hexdigest()[:8]
+
+
 def number(value: float) -> str:
     """A number as a reader writes it: ``0.16``, ``39``."""
     return f"{value:.10g}"
@@ -147,10 +156,9 @@ class Quiz(SphinxDirective):
     # --- the quiz ------------------------------------------------------------------------------
     def bank(self, name: str, bank: Bank) -> element:
         count = len(bank.questions)
-        version = hashlib.sha256(bank.path.read_bytes()).hexdigest()[:12]
         return h(
             "div",
-            {"class": "quiz", "data-quiz": name, "data-version": version, "data-count": count},
+            {"class": "quiz", "data-quiz": name},
             self.bar(name, bank),
             h(
                 "p",
@@ -218,6 +226,7 @@ class Quiz(SphinxDirective):
         parts = RENDERERS[type(question)](self, question, where)
         explanation = self.block(question.explanation)
         notes = [h("div", {"data-note": key}, note) for key, note in parts.notes.items()]
+        key = json.dumps(parts.key, ensure_ascii=False)
         facts = [question.id, question.objective, *question.source]
         return h(
             "form",
@@ -226,7 +235,8 @@ class Quiz(SphinxDirective):
                 "id": where,
                 "data-question": question.id,
                 "data-type": question.type,
-                "data-key": json.dumps(parts.key, ensure_ascii=False),
+                "data-key": key,
+                "data-version": version_of(question, key),
                 "novalidate": True,
                 "autocomplete": "off",
             },
@@ -322,7 +332,7 @@ class Quiz(SphinxDirective):
         }
         answer = number(question.answer) + (f" {question.unit}" if question.unit else "")
         solution = [h("p", {}, h("strong", {}, "Right: "), self.inline(answer))]
-        return Parts([h("p", {"class": "quiz-numeric"}, label)], key, notes, solution)
+        return Parts([h("p", {"class": "quiz-number-row"}, label)], key, notes, solution)
 
     def fill(self, question: Fill, where: str) -> Parts:
         notes = {

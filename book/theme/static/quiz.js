@@ -109,6 +109,12 @@
     return Array.from(form.querySelectorAll(selector));
   }
 
+  /** What a reader did with an option, and what would have been right. */
+  function choiceWords(chosen, right) {
+    if (chosen) return right ? "right" : "chosen, but wrong";
+    return right ? "not chosen, but right" : "rightly left out";
+  }
+
   const choice = {
     read: (form) =>
       controls(form, ".quiz-option input")
@@ -135,7 +141,7 @@
           name: `option-${number(o)}`,
           label: o.querySelector(".quiz-option-text"),
           ok: ok(number(o)),
-          extra: value.includes(number(o)) ? "" : "not chosen",
+          words: choiceWords(value.includes(number(o)), key.right.includes(number(o))),
         })),
         marks: options
           .filter((o) => value.includes(number(o)) || (multiple && !ok(number(o))))
@@ -285,15 +291,32 @@
       return form.dataset.question;
     }
 
-    // --- state: {version, mode, pre: {done, answers: {id: {value, checked}}}, post: {…}}
+    // --- state: {mode, pre: {done, right, answers: {id: {value, checked, version}}}, post: {…}}
     blank() {
-      return { version: this.root.dataset.version, mode: "post", pre: { answers: {} }, post: { answers: {} } };
+      return { mode: "post", pre: { answers: {} }, post: { answers: {} } };
     }
 
     load() {
       const found = store.read(PREFIX + this.name);
-      const usable = found && found.pre && found.post && ["pre", "post"].includes(found.mode);
-      return usable && found.version === this.root.dataset.version ? found : this.blank();
+      const usable =
+        found &&
+        ["pre", "post"].includes(found.mode) &&
+        [found.pre, found.post].every((run) => run && run.answers && typeof run.answers === "object");
+      return usable ? found : this.blank();
+    }
+
+    /** The kept answer, unless the question has changed since or the store was tampered with. */
+    saved(form) {
+      const saved = this.run.answers[this.id(form)];
+      if (!saved || saved.version !== form.dataset.version) return null;
+      const start = this.start.get(form);
+      const same = typeof saved.value === typeof start && Array.isArray(saved.value) === Array.isArray(start);
+      return same ? saved : null;
+    }
+
+    keep(form, value, checked) {
+      this.run.answers[this.id(form)] = { value, checked, version: form.dataset.version };
+      this.save();
     }
 
     save() {
@@ -353,7 +376,7 @@
         radio.checked = radio.value === this.state.mode;
       }
       for (const form of this.forms) {
-        const saved = this.run.answers[this.id(form)];
+        const saved = this.saved(form);
         this.type(form).write(form, saved ? saved.value : this.start.get(form));
         this.clear(form);
         if (form.dataset.type === "ordering") updateMoves(form);
@@ -364,9 +387,8 @@
 
     /** A changed answer is kept at once; what was said about the old one goes. */
     edited(form) {
-      this.run.answers[this.id(form)] = { value: this.type(form).read(form), checked: false };
+      this.keep(form, this.type(form).read(form), false);
       this.clear(form);
-      this.save();
       this.progress();
     }
 
@@ -384,8 +406,7 @@
         result.append(make("p", { class: "quiz-verdict quiz-missing" }, verdict.unreadable));
         return;
       }
-      this.run.answers[this.id(form)] = { value, checked: true };
-      this.save();
+      this.keep(form, value, true);
       this.answer(form, value);
       this.progress();
     }
@@ -395,7 +416,7 @@
     }
 
     verdict(form) {
-      const saved = this.run.answers[this.id(form)];
+      const saved = this.saved(form);
       if (!saved || !saved.checked) return null;
       return this.type(form).judge(form, this.key(form), saved.value);
     }
@@ -450,7 +471,7 @@
         label.append(make("span", { "aria-hidden": "true" }, entry.ok ? "✓ " : "✗ "));
         if (typeof entry.label === "string") label.append(entry.label);
         else label.append(...Array.from(entry.label.childNodes, (node) => node.cloneNode(true)));
-        const words = [entry.extra, entry.ok ? "right" : "wrong"].filter(Boolean).join(", ");
+        const words = entry.words || (entry.ok ? "right" : "wrong");
         label.append(make("span", { class: "quiz-note-words" }, ` (${words})`));
         item.append(label);
       }
