@@ -10,6 +10,8 @@ import copy
 import json
 import runpy
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -490,3 +492,12 @@ def test_the_server_needs_a_built_book(tmp_path: Path) -> None:
 def test_a_build_outside_the_course_says_so(tmp_path: Path) -> None:
     with pytest.raises(book.BookError, match=r"_config\.yml is missing"):
         book.build(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["timeline", "fields", "agent"])
+def test_figures_of_prose_pages_are_what_their_scripts_draw(script: str) -> None:
+    path = ROOT / "book" / "figures" / f"{script}.py"
+    done = subprocess.run(
+        [sys.executable, str(path), "--check"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
