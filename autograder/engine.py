@@ -10,24 +10,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from autograder.lines import Line
+from autograder.lines import Line, OutsideFault
 from autograder.manifest import Manifest
 from autograder.model import (
     CheckResult,
+    Flag,
     ManualResult,
     Result,
     Submission,
     Verdict,
     overall_verdict,
 )
-from autograder.referee import grade_cells
-
-REASONS = {
-    "memory": (Verdict.MLE, "your code used more memory than is allowed"),
-    "cpu": (Verdict.TLE, "your code used more processor time than is allowed"),
-    "processes": (Verdict.PIDLE, "your code started more processes or threads than are allowed"),
-    "disk": (Verdict.FSLE, "your code wrote more to disk than is allowed"),
-}
+from autograder.referee import Referee, grade_cells
 
 
 class _Recorder:
@@ -57,11 +51,14 @@ def grade(
     *,
     seed: int,
     visible: bool = False,
+    referee: Referee | None = None,
 ) -> Result:
     """The result of one submission. ``start`` opens a line to a new student process.
 
     ``visible`` leaves hidden tests out (a student's self-check). A fault of the grader itself
-    becomes the verdict INTERNAL with no points; it never raises for what a student sent.
+    becomes the verdict INTERNAL with no points; it never raises for what a student sent. It raises
+    ``OutsideFault`` when something outside broke (a process was killed): then grade it again.
+    ``referee`` is one of this manifest that is ready, so that the prelude need not run again.
     """
     manual = [ManualResult(question.id, question.max_points) for question in manifest.manual]
     result = Result(
@@ -86,9 +83,20 @@ def grade(
         return replace(result, checks=checks)
     recorder = _Recorder(start)
     cells = [(cell.id, cell.source) for cell in submission.cells]
+    observed: set[Flag] = set()
     before = time.process_time()
     try:
-        checks = grade_cells(manifest, cells, recorder, seed=seed, visible=visible)
+        checks = grade_cells(
+            manifest,
+            cells,
+            recorder,
+            seed=seed,
+            visible=visible,
+            referee=referee,
+            observed=observed,
+        )
+    except OutsideFault:
+        raise
     except Exception as error:
         text = f"the grader itself failed ({type(error).__name__}); nobody loses points for that"
         checks = [CheckResult(c.id, Verdict.INTERNAL, 0.0, c.points, text) for c in manifest.checks]
@@ -97,6 +105,7 @@ def grade(
         verdict=overall_verdict(checks),
         points=sum(check.points for check in checks),
         checks=checks,
+        flags=sorted({*result.flags, *observed}),
         cpu_seconds=round(time.process_time() - before + recorder.cpu_seconds, 3),
         peak_memory_mb=round(recorder.peak_memory_mb, 1),
     )

@@ -19,7 +19,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-__all__ = ["Line", "LocalLine", "PipeLine", "StudentDied", "StudentTimeout"]
+__all__ = ["Line", "LocalLine", "OutsideFault", "PipeLine", "StudentDied", "StudentTimeout"]
+
+
+class OutsideFault(Exception):
+    """Something outside the submission broke while it was graded: it must be graded again."""
 
 
 class StudentDied(Exception):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-STUDENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$")
+STUDENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 
 
 class Verdict(StrEnum):
@@ -49,6 +49,7 @@ class Flag(StrEnum):
     LATE = "LATE"
     OUTPUT_CUT = "OUTPUT_CUT"  # a cell printed more than is kept
     NEVER_RUN = "NEVER_RUN"  # no cell was ever executed
+    UNKNOWN_STUDENT = "UNKNOWN_STUDENT"  # the roster does not list this student
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Submission:
     problem: str | None = None
     received: str | None = None
     notes: list[str] = field(default_factory=list)  # how cells were found again, for the report
+    attempt: int = 1  # counts a student's attempts, oldest first
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)

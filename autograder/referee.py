@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
 import functools
+import random
 import signal
+import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from autograder.lines import Line, LocalLine, StudentDied, StudentTimeout
+from autograder.lines import Line, LocalLine, OutsideFault, StudentDied, StudentTimeout
 from autograder.manifest import Check, Manifest, TimeLimits
-from autograder.model import CheckResult, Verdict
+from autograder.model import CheckResult, Flag, Verdict
 from autograder.wire import (
     Callback,
     Handle,
@@ -39,6 +42,7 @@ __all__ = [
     "Line",
     "LocalLine",
     "Nonsense",
+    "OutsideFault",
     "Referee",
     "Remote",
     "Student",
@@ -51,14 +55,36 @@ __all__ = [
 # What one reply of the student's process may hold; checks exchange small arrays.
 REPLY_LIMITS = Limits(frame=64 * 2**20, items=1_000_000)
 MESSAGE_LENGTH = 2000
+MOST_DEATHS = 3  # outside a cell or a check; then the rest of the checks is lost
+
+# What the watchdog's reasons mean (see ``sandbox``).
+REASONS = {
+    "memory": (Verdict.MLE, "your code used more memory than is allowed"),
+    "cpu": (Verdict.TLE, "your code used more processor time than is allowed"),
+    "processes": (Verdict.PIDLE, "your code started more processes or threads than are allowed"),
+    "disk": (Verdict.FSLE, "your code wrote more to disk than is allowed"),
+}
 
 
 class StudentError(Exception):
     """The student's code raised; ``type_name`` and ``line`` (in its cell) say what and where."""
 
-    def __init__(self, type_name: str, message: str, line: int | None = None) -> None:
+    def __init__(
+        self, type_name: str, message: str, line: int | None = None, number: int | None = None
+    ) -> None:
         super().__init__(f"{type_name}: {message}" if message else type_name)
-        self.type_name, self.message, self.line = type_name, message, line
+        self.type_name, self.message, self.line, self.number = type_name, message, line, number
+
+    @property
+    def verdict(self) -> Verdict:
+        """RE, or the limit that the exception speaks of. Points never depend on it."""
+        if self.number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+            return Verdict.FSLE
+        if self.number == errno.EAGAIN or "can't start new thread" in self.message:
+            return Verdict.PIDLE
+        if self.type_name == "MemoryError" or "can't allocate memory" in self.message:
+            return Verdict.MLE
+        return Verdict.RE
 
 
 class Nonsense(Exception):
@@ -88,6 +114,7 @@ class Student:
         self.requests = 0
         self.functions: dict[int, Callable] = {}
         self.references: dict[int, str] = {}  # id of a prelude object -> its name
+        self.prelude_names: dict[str, Any] = {}  # keeps those objects alive: ids are used again
 
     # --- the line ---------------------------------------------------------------------------
 
@@ -153,7 +180,9 @@ class Student:
             raise Nonsense("a malformed error record")
         name = name if name.isidentifier() else "Exception"
         line = line if type(line) is int else None
-        return student_error_type(name)(name, message[:MESSAGE_LENGTH], line)
+        number = record.get("errno")
+        number = number if type(number) is int else None
+        return student_error_type(name)(name, message[:MESSAGE_LENGTH], line, number)
 
     # --- values -----------------------------------------------------------------------------
 
@@ -298,28 +327,43 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class Referee:
-    """Runs the checks of one stage against one student process."""
+def _seed_generators(seed: int) -> None:
+    """Checks that draw from a global generator draw the same numbers in every run."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
-    def __init__(self, manifest: Manifest, seed: int) -> None:
+
+class Referee:
+    """Runs the checks of one stage. The prelude is executed once, when it is made."""
+
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.names: dict[str, Any] = {"__name__": "prelude"}
         for index, source in enumerate(manifest.prelude):
             exec(compile(source, f"<prelude-{index}>", "exec"), self.names)
-        self.names["GRADING_SEED"] = seed
+        self.seed = 0
+
+    def use_seed(self, seed: int) -> None:
+        """The seed of the next submission's hidden inputs."""
+        self.seed = self.names["GRADING_SEED"] = seed
 
     def namespace(self, student: Student, exported: Mapping[str, Any]) -> dict[str, Any]:
         """Prelude names (functions that can run on the student's side) and the student's own."""
-        names = dict(self.names)
-        for name, value in self.names.items():
-            if name.startswith("__") or isinstance(value, types.ModuleType):
-                continue
-            if isinstance(value, types.FunctionType) and value.__module__ == "prelude":
-                names[name] = self.dispatching(student, name, value)
-                student.references[id(names[name])] = name
-            if callable(value):
-                student.references[id(value)] = name
-        return names | dict(exported)
+        if not student.prelude_names:
+            names = dict(self.names)
+            for name, value in self.names.items():
+                if name.startswith("__") or isinstance(value, types.ModuleType):
+                    continue
+                if isinstance(value, types.FunctionType) and value.__module__ == "prelude":
+                    names[name] = self.dispatching(student, name, value)
+                    student.references[id(names[name])] = name
+                if callable(value):
+                    student.references[id(value)] = name
+            student.prelude_names = names
+        return student.prelude_names | dict(exported)
 
     @staticmethod
     def dispatching(student: Student, name: str, function: Callable) -> Callable:
@@ -332,13 +376,21 @@ class Referee:
         return call
 
     def judge(
-        self, check: Check, student: Student, exported: Mapping[str, Any], visible: bool = False
+        self,
+        check: Check,
+        student: Student,
+        exported: Mapping[str, Any],
+        visible: bool = False,
+        failed: StudentError | None = None,
     ) -> CheckResult:
-        """One check's verdict. Raises ``StudentDied``, ``StudentTimeout`` or ``Nonsense``: then the
-        process cannot be used any more, and the caller decides how to go on."""
+        """One check's verdict. ``failed`` is how the exercise's cell stopped, if it did.
+
+        Raises ``StudentDied``, ``StudentTimeout`` or ``Nonsense``: then the process cannot be used
+        any more, and the caller decides how to go on."""
         names = self.namespace(student, exported)
         source = check.visible if visible else check.source
         verdict, message = Verdict.AC, ""
+        _seed_generators(self.seed)
         try:
             with time_limit(self.manifest.limits.check_seconds):
                 exec(compile(source, f"<{check.id}>", "exec"), names)
@@ -346,11 +398,12 @@ class Referee:
             verdict, message = Verdict.WA, str(error) or "the check failed"
         except StudentError as error:
             where = f" (line {error.line} of your cell)" if error.line else ""
-            verdict, message = Verdict.RE, f"your code raised {error}{where}"
+            verdict, message = error.verdict, f"your code raised {error}{where}"
         except NameError as error:
             missing = getattr(error, "name", None) or "a name"
-            verdict = Verdict.RE
-            message = f"'{missing}' does not exist: its cell is missing or stopped with an error"
+            verdict = failed.verdict if failed else Verdict.RE
+            why = f"its cell stopped with {failed}" if failed else "no cell defines it"
+            message = f"'{missing}' does not exist: {why}"
         except (StudentTimeout, StudentDied, Nonsense):
             raise
         except Exception as error:
@@ -360,6 +413,143 @@ class Referee:
         return CheckResult(check.id, verdict, points, check.points, message[:MESSAGE_LENGTH])
 
 
+TOO_LONG = (Verdict.TLE, "the whole submission took too long; this check was not reached")
+
+
+def _signal_name(code: int | None) -> str:
+    """`` (SIGSEGV)`` for an exit status of -11; nothing where the process was ended from here."""
+    known = {-s.value: s.name for s in signal.Signals if s.name != "SIGKILL"}
+    return f" ({known[code]})" if code in known else ""
+
+
+class _Grading:
+    """One submission's way through the checks: its process, and what its code has lost."""
+
+    def __init__(
+        self,
+        referee: Referee,
+        cells: Sequence[tuple[str, str]],
+        start: Callable[[], Line],
+        observed: set[Flag],
+    ) -> None:
+        self.referee, self.manifest, self.observed = referee, referee.manifest, observed
+        self.deadline = time.monotonic() + self.manifest.limits.submission_seconds
+        self.failed: dict[str, StudentError] = {}  # exercise -> how its cell stopped
+        self.cells, self.start = cells, start
+        self.exercise_of = {cell.id: cell.exercise for cell in self.manifest.cells}
+        self.left_out: dict[str, tuple[Verdict, str]] = {}  # cells that ended their process
+        self.given_up: tuple[Verdict, str] | None = None  # for all checks that are left
+        self.deaths = 0
+        self.student: Student | None = None
+        self.exported: dict[str, Any] = {}
+
+    def close(self) -> int | None:
+        """End the process, if there is one; its exit status where the line can tell."""
+        if self.student is None:
+            return None
+        line, self.student = self.student.line, None
+        return line.kill()
+
+    def end(self, error: Exception, what: str = "your code") -> tuple[Verdict, str]:
+        """End the process after ``error``; the verdict for what ran at that time.
+
+        Raises :class:`OutsideFault` when the process was ended by something else than its code.
+        """
+        assert self.student is not None
+        line = self.student.line
+        if isinstance(error, Nonsense) and not str(error).startswith(("a frame of", "more than")):
+            self.observed.add(Flag.SUSPICIOUS)  # no honest process sends that
+        if isinstance(error, StudentDied) and hasattr(line, "ended"):
+            line.ended(2.0)  # so that the exit status is its own
+        code = self.close()
+        if fault := getattr(line, "outside", None):
+            raise OutsideFault(fault) from error
+        reason = getattr(line, "reason", None)
+        if reason in (None, "cpu") and getattr(line, "crowded", False):
+            reason = "processes"
+        if reason is None and code == -signal.Signals.SIGXCPU:
+            reason = "cpu"
+        if reason is not None:
+            return REASONS[reason]
+        if isinstance(error, StudentTimeout):
+            return Verdict.TLE, f"{what} did not finish in time"
+        if isinstance(error, StudentDied):
+            return Verdict.RE, f"{what} ended the process{_signal_name(code)}"
+        return Verdict.WA, f"what came back is no plain data: {error}"
+
+    def lost(self, check: Check) -> tuple[Verdict, str] | None:
+        """Why a check is lost before it runs."""
+        for cell, why in self.left_out.items():
+            if self.exercise_of.get(cell) == check.exercise:
+                return why
+        return self.given_up
+
+    def open(self) -> None:
+        """A process in which all cells ran but those that end it; or the rest is given up."""
+        while self.student is None and self.given_up is None:
+            if time.monotonic() > self.deadline:
+                self.given_up = TOO_LONG
+                return
+            self.student = Student(self.start(), self.manifest.limits)
+            try:
+                self.student.prelude(self.manifest.prelude, self.manifest.blocked_modules)
+            except (StudentDied, StudentTimeout, Nonsense) as error:  # no student code ran yet
+                self.end(error)
+                text = f"the prelude did not run on the student's side ({type(error).__name__})"
+                raise OutsideFault(text) from error
+            if self.run_cells():
+                self.export()
+
+    def run_cells(self) -> bool:
+        """Whether the process is alive after the cells; the one that ended it is left out."""
+        assert self.student is not None
+        self.failed.clear()
+        for cell, source in self.cells:
+            if cell in self.left_out:
+                continue
+            try:
+                if time.monotonic() > self.deadline:
+                    raise StudentTimeout
+                reply = self.student.run(cell, source)
+                if type(reply) is dict and reply.get("lost"):
+                    self.observed.add(Flag.OUTPUT_CUT)
+            except StudentError as error:  # shows in the checks, as in a notebook
+                if exercise := self.exercise_of.get(cell):
+                    self.failed[exercise] = error
+                if error.number == errno.EAFNOSUPPORT:
+                    self.observed.add(Flag.SUSPICIOUS)  # there is no network; it was asked for
+            except (StudentDied, StudentTimeout, Nonsense) as error:
+                self.left_out[cell] = self.end(error, "this exercise's cell")
+                return False
+        return True
+
+    def export(self) -> None:
+        assert self.student is not None
+        wanted = [name for names in self.manifest.exports.values() for name in names]
+        try:
+            self.exported = self.student.export(wanted)
+        except (StudentDied, StudentTimeout, Nonsense) as error:
+            why = self.end(error)
+            self.deaths += 1
+            if self.deaths >= MOST_DEATHS:
+                self.given_up = why
+
+    def check(self, check: Check, visible: bool) -> CheckResult:
+        why = self.lost(check)
+        if why is None and self.student is None:
+            self.open()
+            why = self.lost(check)
+        if why is None:
+            assert self.student is not None
+            try:
+                failed = self.failed.get(check.exercise)
+                return self.referee.judge(check, self.student, self.exported, visible, failed)
+            except (StudentTimeout, StudentDied, Nonsense) as error:
+                why = self.end(error)
+        verdict, message = why
+        return CheckResult(check.id, verdict, 0.0, check.points, message[:MESSAGE_LENGTH])
+
+
 def grade_cells(
     manifest: Manifest,
     cells: Sequence[tuple[str, str]],
@@ -367,78 +557,21 @@ def grade_cells(
     *,
     seed: int,
     visible: bool = False,
+    referee: Referee | None = None,
+    observed: set[Flag] | None = None,
 ) -> list[CheckResult]:
     """Grade a submission's code cells ``(id, source)``; one result per check, in order.
 
     ``start`` opens a line to a new student process. After a process died or hung, later checks
     get a new one in which the cells that killed it are left out, so points already earned stay.
+    ``referee`` is one that is ready (its prelude ran); by default a new one is made. Raises
+    :class:`OutsideFault` when something else than the submission broke. What a person may want to
+    look at is added to ``observed``.
     """
-    referee = Referee(manifest, seed)
-    deadly: dict[str, Verdict] = {}
-    failed: dict[str, str] = {}
-    results: list[CheckResult] = []
-    owner = {cell.id: cell.exercise for cell in manifest.cells}
-    student: Student | None = None
-    exported: dict[str, Any] = {}
-
-    def open_student() -> Student:
-        nonlocal exported
-        while True:
-            new = Student(start(), manifest.limits)
-            try:
-                new.prelude(manifest.prelude, manifest.blocked_modules)
-                for cell, source in cells:
-                    if cell in deadly:
-                        continue
-                    try:
-                        new.run(cell, source)
-                    except StudentError as error:
-                        failed[cell] = str(error)
-                    except (StudentDied, StudentTimeout, Nonsense) as error:
-                        deadly[cell] = (
-                            Verdict.TLE if isinstance(error, StudentTimeout) else Verdict.RE
-                        )
-                        raise
-                wanted = [name for names in manifest.exports.values() for name in names]
-                exported = new.export(wanted)
-                return new
-            except (StudentDied, StudentTimeout, Nonsense):
-                new.line.kill()
-                if len(deadly) > len(cells):
-                    raise
-
+    referee = referee or Referee(manifest)
+    referee.use_seed(seed)
+    grading = _Grading(referee, cells, start, observed if observed is not None else set())
     try:
-        for check in manifest.checks:
-            lost = next(
-                (v for cell, v in deadly.items() if owner.get(cell) == check.exercise), None
-            )
-            if lost is not None:
-                message = (
-                    "this exercise's cell did not finish in time"
-                    if lost is Verdict.TLE
-                    else "this exercise's cell ended the process"
-                )
-                results.append(CheckResult(check.id, lost, 0.0, check.points, message))
-                continue
-            if student is None:
-                student = open_student()
-                if any(owner.get(cell) == check.exercise for cell in deadly):
-                    cell = next(c for c in deadly if owner.get(c) == check.exercise)
-                    message = "this exercise's cell ended the process or did not finish in time"
-                    results.append(CheckResult(check.id, deadly[cell], 0.0, check.points, message))
-                    continue
-            try:
-                results.append(referee.judge(check, student, exported, visible))
-            except (StudentTimeout, StudentDied, Nonsense) as error:
-                verdict, message = {
-                    StudentTimeout: (Verdict.TLE, "no answer in time"),
-                    StudentDied: (Verdict.RE, "your code ended the process"),
-                    Nonsense: (Verdict.WA, f"what came back is no plain data: {error}"),
-                }[type(error)]
-                results.append(CheckResult(check.id, verdict, 0.0, check.points, message))
-                student.line.kill()
-                student = None
+        return [grading.check(check, visible) for check in manifest.checks]
     finally:
-        if student is not None:
-            student.line.kill()
-    return results
+        grading.close()

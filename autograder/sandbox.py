@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ import sys
 import sysconfig
 import threading
 import time
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,13 +29,17 @@ import psutil
 
 import autograder
 import xor2gpt
-from autograder.lines import PipeLine
+from autograder.lines import OutsideFault, PipeLine
 
 WARM_UP_SECONDS = 120.0
 POLL_SECONDS = 0.02
+EXACT_POLLS = 10  # one look in so many measures unique memory
+TICKS, PAGE = 100, 4096  # a second; bytes
+if hasattr(os, "sysconf"):
+    TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
-class SandboxError(Exception):
+class SandboxError(OutsideFault):
     """The sandbox cannot be started; the message says why and what to do."""
 
 
@@ -42,7 +49,7 @@ class Cage:
 
     file_mb: int = 64
     open_files: int = 256
-    cpu_seconds: int = 120
+    cpu_seconds: int = 150  # of one process; more than the watchdog allows for all together
     address_space_mb: int = 16384
     processes: int = 64
     tmp_mb: int = 128
@@ -60,6 +67,21 @@ def missing() -> str | None:
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed. Remedy: sudo apt-get install bubblewrap"
     return None
+
+
+HIDDEN = ("/tmp", "/dev", "/proc", "/course", "/runtime")  # folders that are others inside
+
+
+def inside(path: str) -> str:
+    """Where a file of this machine is found inside: at its own place, or below ``/runtime``."""
+    covered = any(path == folder or path.startswith(folder + "/") for folder in HIDDEN)
+    return f"/runtime{path}" if covered else path
+
+
+def _executable() -> str:
+    """The interpreter, as seen inside: the environment's, unless it links to a hidden place."""
+    real = os.path.realpath(sys.executable)
+    return inside(real) if inside(real) != real else inside(sys.executable)
 
 
 def _package_folders() -> list[str]:
@@ -89,21 +111,21 @@ def _binds() -> list[str]:
 
     for folder in _runtime_folders():
         if os.path.islink(folder):
-            parents(Path(folder))
-            arguments.extend(["--symlink", os.readlink(folder), folder])
+            parents(Path(inside(folder)))
+            arguments.extend(["--symlink", os.readlink(folder), inside(folder)])
             continue
         if any(folder.startswith(done + "/") for done in bound):
             continue
-        parents(Path(folder))
-        made.add(folder)
+        parents(Path(inside(folder)))
+        made.add(inside(folder))
         bound.append(folder)
-        arguments.extend(["--ro-bind", folder, folder])
+        arguments.extend(["--ro-bind", folder, inside(folder)])
     grader, library = Path(autograder.__file__).parent, Path(xor2gpt.__file__).parent
     for folder in ("/course", "/course/autograder"):
         arguments.extend(["--perms", "0755", "--dir", folder])
     for name in ("__init__", "wire", "student", "zygote"):
-        inside = f"/course/autograder/{name}.py"
-        arguments.extend(["--ro-bind", str(grader / f"{name}.py"), inside])
+        target = f"/course/autograder/{name}.py"
+        arguments.extend(["--ro-bind", str(grader / f"{name}.py"), target])
     arguments.extend(["--ro-bind", str(library), "/course/xor2gpt"])
     return arguments
 
@@ -126,26 +148,28 @@ ENVIRONMENT = {
 }
 
 
-def command(control: int, mode: str) -> list[str]:
-    """The bubblewrap command line of the warm interpreter."""
+def command(control: int, mode: str, modules: Sequence[str] = ()) -> list[str]:
+    """The bubblewrap command line of the warm interpreter, which imports ``modules`` at once."""
     line = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
     line += ["--die-with-parent", "--new-session", "--clearenv"]
     if mode == "user":
         line += ["--unshare-user", "--uid", "0", "--gid", "0"]
     line += ["--cap-add", "ALL"]
-    path = ":".join([ENVIRONMENT["PYTHONPATH"], *_package_folders()])
+    path = ":".join([ENVIRONMENT["PYTHONPATH"], *map(inside, _package_folders())])
     for name, value in (ENVIRONMENT | {"PYTHONPATH": path}).items():
         line += ["--setenv", name, value]
     line += [*_binds(), "--proc", "/proc", "--dev", "/dev"]
     line += ["--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/dev/shm"]
     line += ["--remount-ro", "/", "--chdir", "/tmp", "--"]
-    return [*line, sys.executable, "-P", "-m", "autograder.zygote", str(control), mode]
+    return [*line, _executable(), "-P", "-m", "autograder.zygote", str(control), mode, *modules]
 
 
 class SandboxLine(PipeLine):
     """One submission's process: two pipes, a pidfd, and a watchdog thread.
 
     ``reason`` says why the watchdog ended it (``"memory"`` or ``"cpu"``), else ``None``.
+    ``outside`` says, after :meth:`kill`, what ended it when neither its code nor the watchdog did.
+    ``crowded`` says whether its processes and threads were ever at their limit.
     ``peak_memory_mb`` and ``cpu_seconds`` are of the whole tree.
     """
 
@@ -153,6 +177,8 @@ class SandboxLine(PipeLine):
         super().__init__(read_from, write_to)
         self.status, self.cage = status, cage
         self.reason: str | None = None
+        self.outside: str | None = None
+        self.crowded = False
         self.peak_memory_mb, self.cpu_seconds = 0.0, 0.0
         data, descriptors, _, _ = socket.recv_fds(status, 4096, 1)
         if not descriptors:
@@ -169,40 +195,79 @@ class SandboxLine(PipeLine):
         text = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
         return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pid:")))
 
-    def tree(self) -> list[psutil.Process]:
+    def _pids(self) -> list[int]:
         """The child and everything that it started; orphans stay below process 1 of its ns."""
-        try:
-            root = psutil.Process(self.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        found, new = [], [self.pid]
+        while new:
+            found += new
+            below = []
+            for pid in new:
+                with contextlib.suppress(OSError):
+                    for task in os.listdir(f"/proc/{pid}/task"):
+                        text = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                        below += map(int, text.split())
+            new = below
+        return found
+
+    def tree(self) -> list[psutil.Process]:
+        """The processes of this submission."""
+        found = []
+        for pid in self._pids():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return found
 
     def _watch(self) -> None:
+        polls = 0
         while not self._ended.wait(POLL_SECONDS):
-            memory, cpu = 0.0, 0.0
-            for process in self.tree():
-                with contextlib.suppress(psutil.Error, OSError, StopIteration):
-                    memory += self._unique_mb(process.pid)
-                    times = process.cpu_times()
-                    cpu += times.user + times.system
-            self.peak_memory_mb = max(self.peak_memory_mb, memory)
-            self.cpu_seconds = max(self.cpu_seconds, cpu)
-            if memory > self.cage.memory_mb:
+            self._look(exactly=polls % EXACT_POLLS == 0)
+            polls += 1
+            if self.peak_memory_mb > self.cage.memory_mb:
                 self.reason = "memory"
-            elif cpu > self.cage.tree_cpu_seconds:
+            elif self.cpu_seconds > self.cage.tree_cpu_seconds:
                 self.reason = "cpu"
             if self.reason:
                 self._signal()
                 return
 
+    def _look(self, exactly: bool) -> None:
+        """Measure processor time and memory of the whole tree.
+
+        Unique memory costs the kernel a walk over all pages, so it is measured now and then, and
+        always when the resident memory, which is cheap to know, comes near the limit.
+        """
+        pids, cpu, resident, tasks = self._pids(), 0.0, 0.0, 0
+        for pid in pids:
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                cpu += sum(map(int, fields[11:15])) / TICKS  # with children that it waited for
+                tasks += int(fields[17])
+                resident += int(fields[21]) * PAGE / 2**20
+        self.crowded |= tasks >= self.cage.processes - 1
+        self.cpu_seconds = max(self.cpu_seconds, cpu)
+        if exactly or resident > self.cage.memory_mb / 2:
+            memory = 0.0
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    memory += self._unique_mb(pid)
+            self.peak_memory_mb = max(self.peak_memory_mb, memory)
+
     @staticmethod
     def _unique_mb(pid: int) -> float:
-        """Memory that exists because of this process: its private pages and its shared memory."""
-        kilobytes = 0
+        """Memory that exists because of this process: its private pages, or its share of memory
+        that is shared within the tree where that is more (so that sharing hides no more than half).
+        """
+        private = shared = 0
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith(("Private_Clean:", "Private_Dirty:")):
-                kilobytes += int(line.split()[1])
-        return kilobytes / 1024
+                private += int(line.split()[1])
+            elif line.startswith("Pss_Shmem:"):
+                shared = int(line.split()[1])
+        return max(private, shared) / 1024
+
+    def ended(self, seconds: float) -> bool:
+        """Whether the child is at its end by itself, after waiting for at most ``seconds``."""
+        return bool(select.select([self.pidfd], [], [], seconds)[0])
 
     def _signal(self) -> None:
         with contextlib.suppress(ProcessLookupError, OSError):
@@ -211,12 +276,17 @@ class SandboxLine(PipeLine):
     def kill(self) -> int | None:
         """End the whole tree and wait until it is gone; returns the child's exit status."""
         self._ended.set()
-        self._signal()
         self._watchdog.join()
+        self._look(exactly=True)
+        had_ended = bool(select.select([self.pidfd], [], [], 0)[0])
+        self._signal()
         self.status.settimeout(10)
         code = None
         with contextlib.suppress(OSError, ValueError):
             code = json.loads(self.status.recv(4096) or b"{}").get("exit")
+        # Process 1 of a namespace cannot be killed from inside it, so its own code did not do this.
+        if had_ended and self.reason is None and code in (None, -signal.SIGKILL):
+            self.outside = "the submission's process was ended by something outside the sandbox"
         self.status.close()
         for descriptor in (self.pidfd, self.read_from, self.write_to):
             with contextlib.suppress(OSError):
@@ -227,11 +297,11 @@ class SandboxLine(PipeLine):
 class Sandbox:
     """The warm interpreter behind bubblewrap. A context manager; one may serve many workers."""
 
-    def __init__(self, cage: Cage | None = None) -> None:
-        self.cage = cage or Cage()
+    def __init__(self, cage: Cage | None = None, modules: Sequence[str] = ()) -> None:
+        self.cage, self.modules = cage or Cage(), tuple(modules)
         self.mode = "root" if os.geteuid() == 0 else "user"
         self._lock = threading.Lock()
-        self._slots: set[int] = set(range(1000))
+        self._slots = deque(range(1000))
 
     def __enter__(self) -> Sandbox:
         if problem := missing():
@@ -240,7 +310,7 @@ class Sandbox:
         self.control = ours
         try:
             self.process = subprocess.Popen(
-                command(theirs.fileno(), self.mode),
+                command(theirs.fileno(), self.mode, self.modules),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -273,13 +343,22 @@ class Sandbox:
         self.process.kill()
         self.process.wait()
 
+    @property
+    def gone(self) -> bool:
+        """Whether the warm interpreter has ended; it says nothing on its socket but that."""
+        return bool(select.select([self.control], [], [], 0)[0])
+
+    def use_slots(self, slots: Iterable[int]) -> None:
+        """Slots (users) that this process may take; for processes that share the sandbox."""
+        self._slots = deque(slots)
+
     def open(self) -> SandboxLine:
         """A fresh child for one submission. Raises :class:`SandboxError`."""
         child_reads, write_to = os.pipe()
         read_from, child_writes = os.pipe()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with self._lock:
-            slot = self._slots.pop()
+            slot = self._slots.popleft()  # the one that has rested longest
         request = json.dumps({**asdict(self.cage), "slot": slot}).encode()
         try:
             with self._lock:
@@ -298,7 +377,7 @@ class Sandbox:
         def kill_and_free() -> int | None:
             code = kill()
             with self._lock:
-                self._slots.add(slot)
+                self._slots.append(slot)
             return code
 
         line.kill = kill_and_free  # type: ignore[method-assign]

@@ -87,7 +87,10 @@ def error_record(error: BaseException) -> dict[str, Any]:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename.startswith("<cell")]
         line = own[-1].lineno if own else None
-    return {"type": name[:100], "message": message, "line": line}
+    number = None
+    with contextlib.suppress(BaseException):
+        number = error.errno if isinstance(error, OSError) and type(error.errno) is int else None
+    return {"type": name[:100], "message": message, "line": line, "errno": number}
 
 
 class _Capped(io.TextIOBase):
@@ -101,8 +104,9 @@ class _Capped(io.TextIOBase):
 
     def write(self, text: str) -> int:
         room = max(0, self.limit - self.size)
-        self.parts.append(text[:room])
-        self.size += min(room, len(text))
+        if room:
+            self.parts.append(text[:room])
+            self.size += min(room, len(text))
         self.lost += max(0, len(text) - room)
         return len(text)
 
@@ -224,12 +228,16 @@ class Session:
         raise WireError(f"unknown request {what!r}")
 
     def serve(self) -> None:
-        """Answer requests until the referee closes the line."""
+        """Answer requests until the referee closes the line. A copy of this process that a cell
+        forked and that comes back here ends: only one process may speak on the line."""
+        own = os.getpid()
         while (request := read_frame(self.reader, self.limits)) is not None:
             try:
                 reply = {"ok": True, "value": self.outgoing(self.answer(request))}
             except BaseException as error:
                 reply = {"ok": False, "error": error_record(error)}
+            if os.getpid() != own:
+                os._exit(0)
             number = {"number": request["number"]}
             try:
                 write_frame(self.writer, reply | number, self.limits)

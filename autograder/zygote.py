@@ -6,10 +6,11 @@ Does not: see a submission, a test, an answer or another student: the bytes go f
 the child through a pair of pipes that only this child keeps.
 
 Runs inside bubblewrap (see :mod:`autograder.sandbox`), as
-``python -P -m autograder.zygote CONTROL MODE`` where ``CONTROL`` is the descriptor of a Unix
-socket and ``MODE`` is ``root`` or ``user``. A request on the socket is a JSON object with the
-limits and three descriptors: the child reads, the child writes, and a status socket on which the
-caller gets the child's pidfd and, at the end, its exit status.
+``python -P -m autograder.zygote CONTROL MODE MODULE...`` where ``CONTROL`` is the descriptor of a
+Unix socket, ``MODE`` is ``root`` or ``user``, and the modules are imported at once. A request on
+the socket is a JSON object with the limits and three descriptors: the child reads, the child
+writes, and a status socket on which the caller gets the child's pidfd and, at the end, its exit
+status. When the caller's end of the status socket closes, the child is ended.
 
 The order of locking matters and was measured: namespaces, mounts, limits, user, capabilities,
 no_new_privs, and the filter last.
@@ -20,11 +21,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import gc
 import importlib
 import json
 import os
 import random
 import resource
+import select
+import signal
 import socket
 import sys
 from typing import Any, NoReturn
@@ -38,9 +42,9 @@ PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 AF_UNIX = int(socket.AF_UNIX)
 FIRST_UID = 61000  # slot k runs as user 61000 + k when the grader is root
 
-WARM = (
-    *("numpy.linalg", "scipy.special", "torch", "matplotlib.pyplot"),
-    *("IPython.core.interactiveshell", "autograder.student", "xor2gpt.checking", "xor2gpt.plots"),
+WARM = (  # the shell imports the later ones only when it starts
+    *("numpy.linalg", "autograder.student", "IPython.core.interactiveshell", "sqlite3"),
+    *("IPython.core.completerlib", "IPython.core.crashhandler", "IPython.core.magics"),
 )
 DENIED = (
     *("mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "fsopen", "fsconfig"),
@@ -73,12 +77,15 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str) -> Non
     )
 
 
-def warm_up() -> None:
+def warm_up(modules: list[str]) -> None:
     """Import what submissions use, without starting a thread: a fork keeps only one."""
-    for module in WARM:
+    for module in (*WARM, *modules):
         importlib.import_module(module)
-    sys.modules["torch"].set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # imports 800 modules more
     _load_filter()
+    gc.freeze()  # a collection in a child would copy every page that the children share
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"the warm interpreter has {threads} threads; a fork would lose them")
@@ -172,9 +179,6 @@ def _close_all_but(keep: set[int]) -> None:
 
 def _student(mode: str, request: dict[str, Any], reads: int, writes: int) -> NoReturn:
     """The child, process 1 of its own process namespace. Never returns."""
-    import numpy
-    import torch
-
     from autograder.student import serve
 
     rules = _load_filter()
@@ -184,8 +188,10 @@ def _student(mode: str, request: dict[str, Any], reads: int, writes: int) -> NoR
         for descriptor in (0, 1, 2):
             os.dup2(nothing.fileno(), descriptor)
     os.setsid()
-    for seed in (random.seed, numpy.random.seed, torch.manual_seed):
-        seed(0)
+    random.seed(0)
+    sys.modules["numpy"].random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
     _limits(request)
     _drop_everything(mode, request["slot"])
     rules.load()
@@ -194,6 +200,15 @@ def _student(mode: str, request: dict[str, Any], reads: int, writes: int) -> NoR
             serve(reader, writer)
     finally:
         os._exit(0)
+
+
+def _outlive_nobody(status: socket.socket, pidfd: int) -> None:
+    """Return when the child has ended; end it when the grader's side of ``status`` is gone."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(status, select.POLLIN)
+    if pidfd not in dict(poll.poll()):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def _helper(mode: str, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
@@ -216,7 +231,7 @@ def _helper(mode: str, request: dict[str, Any], descriptors: list[int]) -> NoRet
         os.close(writes)
         pidfd = os.pidfd_open(child)
         socket.send_fds(status, [b"started"], [pidfd])
-        os.close(pidfd)
+        _outlive_nobody(status, pidfd)
         _, code = os.waitpid(child, 0)
         status.send(json.dumps({"exit": os.waitstatus_to_exitcode(code)}).encode())
     except OSError as error:
@@ -228,9 +243,9 @@ def _helper(mode: str, request: dict[str, Any], descriptors: list[int]) -> NoRet
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    mode = sys.argv[2]
+    mode, modules = sys.argv[2], sys.argv[3:]
     try:
-        warm_up()
+        warm_up(modules)
     except Exception as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         raise

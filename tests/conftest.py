@@ -5,80 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch; children inherit it
 
-import nbformat  # noqa: E402  (after the environment)
-from nbformat import NotebookNode  # noqa: E402
-
-from autograder.authoring.stage import Stage  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-FIXTURE = ROOT / "tests" / "fixtures" / "course"
+from course_kit import ROOT, Course, copy_course  # noqa: E402  (after the environment)
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the repository."""
     return ROOT
-
-
-@dataclass
-class Course:
-    """A copy of the small course in ``tests/fixtures``, for a test to break as it likes."""
-
-    root: Path
-    stage_name: str = "01_lines"
-
-    @property
-    def path(self) -> Path:
-        return self.root / "solutions" / self.stage_name / f"{self.stage_name}.ipynb"
-
-    @property
-    def stage(self) -> Stage:
-        return Stage.load(self.root, self.stage_name)
-
-    def change(self, change: Callable[[NotebookNode], object]) -> None:
-        """Change the notebook in place."""
-        notebook = nbformat.read(self.path, as_version=4)
-        change(notebook)
-        nbformat.write(notebook, self.path)
-
-    def change_cell(self, cell_id: str, change: Callable[[NotebookNode], object]) -> None:
-        def apply(notebook: NotebookNode) -> None:
-            found = [cell for cell in notebook.cells if cell.id == cell_id]
-            assert found, f"the fixture has no cell {cell_id}"
-            change(found[0])
-
-        self.change(apply)
-
-    def edit(self, cell_id: str, old: str, new: str) -> None:
-        """Replace text in a cell; it must be there."""
-
-        def apply(cell: NotebookNode) -> None:
-            assert old in cell.source, f"{old!r} is not in cell {cell_id}"
-            cell.source = cell.source.replace(old, new)
-
-        self.change_cell(cell_id, apply)
-
-    def edit_file(self, name: str, old: str, new: str) -> None:
-        """Replace text in a file of the course; it must be there."""
-        path = self.root / name
-        text = path.read_text(encoding="utf-8")
-        assert old in text, f"{old!r} is not in {name}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def copy_course(target: Path) -> Course:
-    """The small course as a root of its own, with the repository's nbgrader settings."""
-    shutil.copytree(FIXTURE, target)
-    shutil.copy(ROOT / "nbgrader_config.py", target)
-    (target / "pyproject.toml").touch()
-    return Course(target)
 
 
 @pytest.fixture

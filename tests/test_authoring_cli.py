@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Course
+from course_kit import Course
 from typer.testing import CliRunner, Result
 
 from autograder.authoring.cli import app

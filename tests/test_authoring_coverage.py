@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Course
+from course_kit import Course
 
 from autograder.authoring.coverage import CoverageError, check, load
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from conftest import Course
+from course_kit import Course
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import nbformat
 import pytest
-from conftest import Course
+from course_kit import Course
 
 from autograder.authoring.lint import RULES, lint
 from autograder.authoring.stage import StageError

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from conftest import Course
+from course_kit import Course
 from rich.console import Console
 
 from autograder.authoring import mutants

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from course_kit import ROOT
 
 from autograder.authoring import quizzes
 from autograder.authoring.quizzes import QuizError, load

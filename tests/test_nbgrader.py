@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Course
+from course_kit import ROOT, Course
 from nbformat import NotebookNode
 from nbgrader.apps.exportapp import CsvExportPlugin
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, Course
+from course_kit import ROOT, Course
 
 from autograder.authoring.edit import kernel_environment
 from autograder.authoring.lint import lint

@@ -7,7 +7,7 @@ import shutil
 
 import nbformat
 import pytest
-from conftest import Course
+from course_kit import Course
 
 from autograder.authoring.release import differences, release
 from autograder.authoring.stage import Stage, StageError

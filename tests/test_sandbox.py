@@ -1,6 +1,7 @@
 """Escape probes and limits, from inside a real sandbox. Needs bubblewrap (Linux)."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -356,3 +357,82 @@ def test_limits_bind_for_an_ordinary_user_too(warm, need_program, tmp_path):
     mode, forks, capabilities, filtering = done.stdout.split()
     assert mode == "user" and 1 <= int(forks) < 16
     assert int(capabilities, 16) == 0 and filtering == "2"
+
+
+def test_memory_that_a_tree_shares_counts_too(warm):
+    code = (
+        "import mmap, os, time\n"
+        "shared = mmap.mmap(-1, 400_000_000)\n"
+        "os.fork()\n"
+        "for start in range(0, len(shared), 4096):\n"
+        "    shared[start] = 1\n"
+        "time.sleep(60)\n"
+    )
+    line = warm.open()
+    with pytest.raises((StudentDied, StudentTimeout)):
+        Student(line, LIMITS).run("probe", code)
+    line.kill()
+    assert line.reason == "memory"
+
+
+def test_a_process_killed_from_outside_is_not_the_students_fault(warm):
+    line = warm.open()
+    os.kill(line.pid, signal.SIGKILL)
+    with pytest.raises(StudentDied):
+        Student(line, LIMITS).run("probe", "x = 1")
+    line.kill()
+    assert line.outside is not None
+    own = warm.open()
+    with pytest.raises(StudentDied):
+        Student(own, LIMITS).run("probe", "import os\nos.kill(os.getpid(), 9)\nos._exit(9)")
+    own.kill()
+    assert own.outside is None
+
+
+def test_a_child_ends_with_its_grader(warm):
+    """A grader that is killed leaves no child behind, even one that never looks at its line."""
+    read, write = os.pipe()
+    if (grader := os.fork()) == 0:
+        line = warm.open()
+        os.write(write, str(line.pid).encode())
+        Student(line, LIMITS).run("probe", "while True: pass")
+        os._exit(0)
+    child = int(os.read(read, 20))
+    assert psutil.pid_exists(child)
+    os.kill(grader, signal.SIGKILL)
+    os.waitpid(grader, 0)
+    assert sandbox.wait_gone(child)
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/usr/bin/python3", "/usr/bin/python3"),
+        ("/tmp/clone/.venv", "/runtime/tmp/clone/.venv"),
+        ("/tmpfiles/x", "/tmpfiles/x"),
+        ("/dev/shm/venv", "/runtime/dev/shm/venv"),
+    ],
+)
+def test_a_runtime_under_a_private_folder_is_found_elsewhere(path, seen):
+    assert sandbox.inside(path) == seen
+
+
+def test_a_clone_under_tmp_can_grade(warm):
+    """The environment's folder may lie where the sandbox has a private folder of its own."""
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    script = AS_USER.format(paths=[os.path.dirname(os.path.dirname(os.path.abspath(__file__)))])
+    environment = os.path.dirname(os.path.dirname(os.path.dirname(packages)))
+    done = subprocess.run(
+        [
+            "bwrap", "--dev-bind", "/", "/", "--perms", "0755", "--tmpfs", "/tmp",
+            "--ro-bind", environment, "/tmp/environment",
+            "/tmp/environment/bin/python", "-c", script,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1].isdigit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import ROOT
+from course_kit import ROOT
 
 from autograder.authoring import coverage, mutants
 from autograder.authoring.lint import lint

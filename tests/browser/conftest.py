@@ -11,12 +11,11 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from book_kit import SmallBook, built_book
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from autograder.authoring import book
 
@@ -71,49 +70,6 @@ def small_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from shown(made.build())
 
 
-@dataclass
-class Watch:
-    """What went wrong while a page was open. All lists are empty for a good page."""
-
-    console: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
-
-    def over(self, page: Page, address: str) -> None:
-        """Start to watch; requests that leave ``address`` are recorded and refused."""
-
-        def route(route: Route) -> None:
-            if route.request.url.startswith((address, "data:", "blob:")):
-                route.continue_()
-            else:
-                self.foreign.append(route.request.url)
-                route.abort()
-
-        page.route("**/*", route)
-        page.on(
-            "console",
-            lambda message: (
-                self.console.append(f"{message.type}: {message.text}")
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: self.console.append(f"exception: {error}"))
-        page.on("requestfailed", lambda request: self.failed.append(f"failed: {request.url}"))
-        page.on(
-            "response",
-            lambda response: (
-                self.failed.append(f"{response.status}: {response.url}")
-                if response.status >= 400
-                else None
-            ),
-        )
-
-    @property
-    def everything(self) -> list[str]:
-        return self.console + self.failed + [f"foreign: {url}" for url in self.foreign]
-
-
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh profile: no storage from another test, light theme, a laptop's window."""
@@ -130,10 +86,3 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
-
-
-def wait_for_math(page: Page) -> None:
-    """Wait until MathJax has set every formula (pages without one have no MathJax)."""
-    page.evaluate(
-        "() => window.MathJax && window.MathJax.startup ? window.MathJax.startup.promise : null"
-    )

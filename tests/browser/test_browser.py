@@ -15,8 +15,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from book_kit import ROOT, STAGE, built_book, soup, table_of_contents
 from bs4 import Tag
-from conftest import Watch, wait_for_math
 from playwright.sync_api import BrowserContext, Page, expect
+from watch_kit import Watch, wait_for_math
 
 STAGES = [name for name in table_of_contents() if name.startswith("notebooks/")]
 ANSWERS = [f"answers/{name.rsplit('/', 1)[-1]}" for name in STAGES]
