@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,14 +29,15 @@ def course(tmp_path: Path) -> Course:
 
 @pytest.fixture(scope="session")
 def need_program() -> Callable[..., str]:
-    """``need_program("bwrap", why="…")``: its path; without it skip, but fail where CI is set."""
+    """``need_program("bwrap", why="…")``: its path; without it skip, but fail in CI on Linux
+    (``.ci/run`` installs everything there; other systems do not have all of it)."""
 
     def need(*names: str, why: str) -> str:
         for name in names:
             if path := shutil.which(name):
                 return path
         message = f"{' or '.join(names)} is not installed: {why}"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
+        if os.environ.get("CI", "").lower() in ("1", "true") and sys.platform == "linux":
             pytest.fail(f"{message} (CI must have it)")
         pytest.skip(message)
 

@@ -5,6 +5,7 @@ Everything runs in real sandboxes, on a small stage that is warm in half a secon
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import pytest
 from grading_kit import (
     ANSWERS,
     KINDS,
+    PRELUDE,
     Family,
     Trial,
     digests,
@@ -82,7 +84,7 @@ def test_nothing_of_one_submission_reaches_the_next(twelve) -> None:
     _, out, _ = twelve
     kinds = ("right", "warns", "slow", "exits")
     drawn = [r.checks[3] for n, r in results(out).items() if n.split("-")[1] in kinds]
-    assert len(drawn) == 6 and {check.verdict for check in drawn} == {Verdict.AC}
+    assert len(drawn) == 5 and {check.verdict for check in drawn} == {Verdict.AC}
 
 
 def test_two_workers_and_a_second_run_give_equal_digests(twelve, tmp_path: Path) -> None:
@@ -289,20 +291,16 @@ def test_a_submission_that_always_kills_its_grader_is_given_up(
     assert healthy.seen == {"bob": 1} and results(tmp_path)["bob"].verdict == "AC"
 
 
-def test_an_internal_fault_of_a_check_is_graded_again(tmp_path: Path, monkeypatch) -> None:
-    """The engine answers INTERNAL when the grader itself raises; resume must not keep that."""
-    monkeypatch.setattr(warm, "MOST_SANDBOX_STARTS", 1)
-    huge = replace(MANIFEST, checks=[replace(MANIFEST.checks[0], source="this is no Python")])
-    summary = run(huge, [submission("ada")], tmp_path, progress=False)
-    assert (summary.failed, summary.done) == (1, 0)
-    assert results(tmp_path)["ada"].verdict is Verdict.INTERNAL
-    with Ledger(Store(tmp_path).ledger, huge.stage) as ledger:
-        assert [job.state for job in ledger.jobs()] == ["failed"]
-        [row] = ledger.enrol(
-            [runner.Entry(huge.stage, "ada", job.submission, job.manifest, job.seed)
-             for job in ledger.jobs()], resume=True,
-        )  # fmt: skip
-        assert row.state == "waiting"
+def test_an_internal_fault_is_graded_again(tmp_path: Path) -> None:
+    """The engine answers INTERNAL when the grader itself fails; resume must not keep that."""
+    prelude = f"import os\nassert os.getcwd() != '/tmp/home', 'in the sandbox'\n{PRELUDE}"
+    broken = replace(MANIFEST, prelude=[prelude])
+    for resume in (False, True):
+        summary = run(broken, [submission("ada")], tmp_path, progress=False, resume=resume)
+        assert (summary.failed, summary.done, summary.kept) == (1, 0, 0)
+        assert results(tmp_path)["ada"].verdict is Verdict.INTERNAL
+    with Ledger(Store(tmp_path).ledger, broken.stage) as ledger:
+        assert [(job.state, job.tries) for job in ledger.jobs()] == [("failed", 1)]
 
 
 # --- stopping and killing ---
@@ -402,6 +400,7 @@ def test_a_second_run_into_the_same_folder_is_refused(prepared: Path, tmp_path: 
 def test_locked_modules_are_not_warmed() -> None:
     prelude = "import numpy as np\nfrom xor2gpt import checking\nfrom xor2gpt.autograd import Value"
     manifest = replace(MANIFEST, prelude=[prelude], blocked_modules=["xor2gpt.autograd"])
+    importlib.import_module("xor2gpt.checking")  # as running the prelude does
     names = warm.modules_to_warm(manifest)
     assert {"numpy", "xor2gpt", "xor2gpt.checking"} <= set(names)
     assert not any(name.startswith("xor2gpt.autograd") for name in names)

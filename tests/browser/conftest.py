@@ -20,6 +20,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from autograder.authoring import book
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 FLAGS = [
     "--no-sandbox",  # CI runs as root; the pages are our own
     "--disable-gpu",
@@ -34,7 +38,10 @@ FLAGS = [
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
-    program = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    found = [shutil.which(name) for name in CHROMIUM] + [
+        path for path in MAC if Path(path).exists()
+    ]
+    program = next((path for path in found if path), None)
     if program is None:
         message = f"no browser found ({', '.join(CHROMIUM)}): install Chromium to test the book"
         if os.environ.get("CI", "").lower() in ("1", "true"):
