@@ -45,6 +45,7 @@ def say(text: str) -> None:
 def readable_errors() -> Iterator[None]:
     """Turn the errors that people can mend into one line and exit code 2."""
     from autograder.authoring.stage import StageError
+    from autograder.gradebook import GradebookError
     from autograder.intake import IntakeError
     from autograder.ledger import LedgerError
     from autograder.runner import RunError
@@ -52,6 +53,7 @@ def readable_errors() -> Iterator[None]:
     from autograder.selfcheck import SelfCheckError
 
     known = (StageError, IntakeError, LedgerError, RunError, SandboxError, SelfCheckError)
+    known += (GradebookError, ValueError)
     try:
         yield
     except known as error:
@@ -188,6 +190,316 @@ def build(
                 manifest.digest[:12],
             )
     out.print(table)
+
+
+Out = Annotated[Path, typer.Option("--out", help="The folder that 'grade' wrote.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--db", help="nbgrader's gradebook; default: gradebook.db of the course."),
+]
+Anonymous = Annotated[bool, typer.Option(help="Stable pseudonyms in place of student ids.")]
+
+
+def gradebook_url(given: str | None) -> str | None:
+    """The gradebook's address, or ``None`` where there is none yet."""
+    from autograder.authoring.stage import repository_root
+
+    if given:
+        return given
+    path = repository_root() / "gradebook.db"
+    return f"sqlite:///{path}" if path.is_file() else None
+
+
+def outcome_of(folder: Path, db: str | None) -> tuple[Any, dict]:
+    """A grading with the points that people gave, and their comments."""
+    from dataclasses import replace
+
+    from autograder import outcome
+
+    found = outcome.load(folder)
+    if (url := gradebook_url(db)) is None:
+        return found, {}
+    results, comments = outcome.with_manual_points(found.results, url)
+    graded = [replace(one, result=r) for one, r in zip(found.graded, results, strict=True)]
+    return replace(found, graded=graded), comments
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def grade(
+    stage: Stage,
+    submissions: Annotated[
+        Path, typer.Option(help="A folder, zip or tar of submissions, or one notebook.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Where results and the ledger go.")] = Path(
+        "graded"
+    ),
+    workers: Annotated[int, typer.Option(help="Processes on this machine.")] = 2,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Keep what an earlier run has done.")] = False,
+    student: Annotated[str | None, typer.Option(help="Grade this student only.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the hidden inputs.")] = 0,
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none (your own code only).")] = "bwrap",
+    roster: Annotated[
+        Path | None, typer.Option(help="A CSV file of the course's students.")
+    ] = None,
+    attempts: Annotated[str, typer.Option(help="latest or best.")] = "latest",
+    due: Annotated[str | None, typer.Option(help="Due date, ISO 8601 with time zone.")] = None,
+    gradebook: Annotated[bool, typer.Option(help="Write points into nbgrader's gradebook.")] = True,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Grade submissions: isolated, side by side, resumable after any interruption."""
+    from datetime import datetime
+
+    from autograder import gradebook as books
+    from autograder import intake, runner
+
+    if attempts not in ("latest", "best"):
+        raise typer.BadParameter(f"{attempts!r}: use latest or best", param_hint="--attempts")
+    try:
+        deadline = datetime.fromisoformat(due) if due else None
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{due!r} is no ISO 8601 date, such as 2026-12-01T23:59:00+01:00", param_hint="--due"
+        ) from error
+    with readable_errors():
+        root, manifest = root_and_manifest(stage)
+        received = intake.collect(
+            submissions, manifest, roster=roster, attempts=attempts, due=deadline
+        )
+        if not as_json and sandbox == "none":
+            err.print(
+                "[bold red]--sandbox=none: the submissions run with your rights. They can read "
+                "your files, use your network and stop your processes.[/]"
+            )
+        summary = runner.run(
+            manifest,
+            received,
+            folder,
+            workers=workers,
+            seed=seed,
+            resume=resume,
+            student=student,
+            sandbox=sandbox,
+            scheduler=scheduler,
+            progress=not as_json,
+        )
+        _keep_seed(runner.Store(folder.resolve()), seed)
+        written = []
+        if gradebook:
+            written = books.record(root, manifest, folder, db_url=db, student=student)
+        absent = intake.missing_students(received, roster) if roster else []
+    if as_json:
+        facts = {**summary.to_dict(), "gradebook": written, "missing_students": absent}
+        print(json.dumps(facts, indent=1))
+    else:
+        say(summary.text())
+        if gradebook:
+            say(f"Gradebook: {len(written)} students written.")
+        if absent:
+            say(f"On the roster, without a submission: {', '.join(absent)}")
+    raise typer.Exit(130 if summary.interrupted else 0 if summary.complete else 1)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def feedback(
+    folder: Out = Path("graded"),
+    target: Annotated[Path | None, typer.Option("--to", help="Default: OUT/feedback.")] = None,
+    package: Annotated[
+        str | None, typer.Option("--zip", help="Also pack a zip: plain, moodle or canvas.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="The course's name on the pages.")] = "From XOR to GPT",
+    anonymous: Anonymous = False,
+    db: Database = None,
+) -> None:
+    """Write one HTML page per student: verdicts, messages, the notebook; nothing hidden."""
+    from autograder import feedback as pages
+    from autograder.pages import read_key
+
+    with readable_errors():
+        found, comments = outcome_of(folder, db)
+        where = target or folder / "feedback"
+        key = read_key(folder / ".grader" / "pseudonyms.key") if anonymous else None
+        files = {
+            one.result.student: pages.write_feedback(
+                found.manifest,
+                one.submission,
+                one.result,
+                where,
+                course_title=title,
+                manual_comments=comments.get(one.result.student),
+                anonymous=anonymous,
+                key=key,
+            )
+            for one in found.graded
+        }
+        say(f"{len(files)} pages in {where}")
+        if package:
+            labels = pages.labels_from_notes(found.submissions)
+            packed = pages.write_zip(files, where / f"{package}.zip", package, labels=labels)
+            say(f"Zip for {package}: {packed.path}")
+            if packed.unmatched:
+                say(f"{package} will not find these students: {', '.join(packed.unmatched)}")
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def report(
+    folder: Out = Path("graded"),
+    target: Annotated[Path | None, typer.Option("--to", help="Default: OUT/report.")] = None,
+    anonymous: Anonymous = False,
+    db: Database = None,
+) -> None:
+    """Write the class report: distribution, difficulty, commonest messages, flags."""
+    from autograder.pages import read_key
+    from autograder.report import write_report
+
+    with readable_errors():
+        found, _ = outcome_of(folder, db)
+        key = read_key(folder / ".grader" / "pseudonyms.key") if anonymous else None
+        where = target or folder / "report"
+        say(str(write_report(found.manifest, found.results, where, anonymous=anonymous, key=key)))
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def export(
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    folder: Out = Path("graded"),
+    fmt: Annotated[
+        str, typer.Option("--format", help="csv, canvas, moodle or gradescope.")
+    ] = "csv",
+    roster: Annotated[
+        Path | None, typer.Option(help="The platform's own list of students.")
+    ] = None,
+    assignment: Annotated[str | None, typer.Option(help="The column's name.")] = None,
+    provisional: Annotated[
+        bool, typer.Option(help="Count questions that nobody has graded yet as 0.")
+    ] = False,
+    bom: Annotated[bool, typer.Option(help="A byte-order mark, for Excel.")] = False,
+    db: Database = None,
+) -> None:
+    """Write marks for a learning platform; safe against spreadsheet formulas."""
+    from autograder import export as marks
+
+    with readable_errors():
+        found, _ = outcome_of(folder, db)
+        written = marks.export(
+            found.results,
+            fmt,
+            target,
+            roster=roster,
+            assignment=assignment,
+            provisional=provisional,
+            bom=bom,
+        )
+    say(f"{written.rows} rows in {written.path}")
+    for label, names in (
+        ("not on the roster", written.unknown),
+        ("on the roster, without a submission", written.missing),
+        ("not final yet, left empty", written.pending),
+    ):
+        if names:
+            say(f"{label}: {', '.join(names)}")
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def regrade(
+    stage: Stage,
+    folder: Out = Path("graded"),
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show whose points would change; write nothing.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Default: as before.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine.")] = 2,
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none.")] = "bwrap",
+    table: Annotated[Path | None, typer.Option("--csv", help="Write the changes here.")] = None,
+    db: Database = None,
+) -> None:
+    """Grade the stored submissions again with today's checks, and say what changes and why."""
+    import tempfile
+
+    from autograder import gradebook as books
+    from autograder import outcome, runner
+    from autograder import regrade as changes
+
+    with readable_errors():
+        root, manifest = root_and_manifest(stage)
+        before = outcome.load(folder)
+        if before.manifest.stage != stage:
+            raise runner.RunError(f"{folder} holds {before.manifest.stage}, not {stage}")
+        store = runner.Store(folder.resolve())
+        again = seed if seed is not None else _seed_of(store)
+        with tempfile.TemporaryDirectory(prefix="regrade-") as scratch:
+            trial = runner.run(
+                manifest,
+                before.submissions,
+                Path(scratch),
+                workers=workers,
+                seed=again,
+                sandbox=sandbox,
+                progress=True,
+            )
+            if not trial.complete:
+                raise runner.RunError("not everything could be graded again; nothing was written")
+            new = changes.read_results(Path(scratch) / "results")
+        found = changes.diff(before.results, new)
+        out.print(changes.as_table(found))
+        if table is not None:
+            say(f"Changes: {changes.write_changes(found, table)}")
+        moved = [change for change in found if change.difference]
+        say(f"{len(moved)} of {len(before.graded)} students' points change.")
+        if diff:
+            raise typer.Exit(1 if moved else 0)
+        runner.run(
+            manifest,
+            before.submissions,
+            folder,
+            workers=workers,
+            seed=again,
+            sandbox=sandbox,
+            progress=True,
+        )
+        _keep_seed(store, again)
+        say(f"Gradebook: {len(books.record(root, manifest, folder, db_url=db))} students written.")
+
+
+def _seed_of(store: Any) -> int:
+    """The run's seed that the folder was graded with."""
+    path = store.hidden / "seed"
+    return int(path.read_text()) if path.is_file() else 0
+
+
+def _keep_seed(store: Any, seed: int) -> None:
+    (store.hidden / "seed").write_text(f"{seed}\n")
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def similarity(
+    folder: Out = Path("graded"),
+    target: Annotated[
+        Path | None, typer.Option("--to", help="Default: OUT/similarity.html.")
+    ] = None,
+    anonymous: Anonymous = False,
+) -> None:
+    """Compare the students' own code, starter code removed: a hint for a person, no proof."""
+    from autograder import outcome
+    from autograder import similarity as tool
+    from autograder.pages import read_key
+
+    with readable_errors():
+        found = outcome.load(folder)
+        pairs = tool.similarity(found.manifest, found.submissions)
+        key = read_key(folder / ".grader" / "pseudonyms.key") if anonymous else None
+        path = tool.write_similarity(
+            found.manifest,
+            pairs,
+            target or folder / "similarity.html",
+            compared=len(found.submissions),
+            anonymous=anonymous,
+            key=key,
+        )
+    say(f"{len(pairs)} pairs to look at: {path}")
 
 
 def run_app(function: Callable[[], None] = app) -> None:

@@ -182,7 +182,7 @@ def test_hidden_source_in_a_message_is_not_shown(tmp_path):
     assert "canary" not in html + json.dumps(data) and "fine" in html
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(TEXT, min_size=3, max_size=3))
 def test_no_text_gets_through(tmp_path_factory, texts):
     name, message, title = (text.encode("utf-8", "replace").decode() for text in texts)

@@ -155,13 +155,14 @@ def test_marks_are_right_after_a_class():
 
 def test_results_do_not_depend_on_the_order_or_the_run(tmp_path):
     subs = [own(f"s{i}", scribble(i) + BODY * (i % 3 == 0)) for i in range(9)]
-    forward, backward = similarity(MANIFEST, subs), similarity(MANIFEST, subs[::-1])
+    forward = similarity(MANIFEST, subs, threshold=0.2)
+    backward = similarity(MANIFEST, subs[::-1], threshold=0.2)
     assert forward == backward and len(forward) == 3
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
         "from test_similarity import *\n"
         "subs = [own(f's{i}', scribble(i) + BODY * (i % 3 == 0)) for i in range(9)]\n"
-        "print([(p.a, p.b, p.amount, round(p.share, 9)) for p in similarity(MANIFEST, subs)])"
+        "print([(p.a, p.b, p.amount, round(p.share, 9)) for p in similarity(MANIFEST, subs, threshold=.2)])"
     )
     run = [
         subprocess.run(

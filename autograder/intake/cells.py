@@ -209,6 +209,8 @@ class _Matching:
 
     def drop(self, released: ReleasedCell, claims: list[Claim]) -> None:
         changed = [claim for claim in claims if self.is_changed(released, claim)]
+        if len(claims) > 1:
+            self.done.flags.add(Flag.DUPLICATED_CELL)
         if changed and released.role != "demo" and released.source:
             self.done.flags.add(Flag.TAMPERED_CHECK)
             self.done.note(f"'{released.id}' was edited; the grader uses its own copy")

@@ -145,7 +145,8 @@ def _choose(
             problems.append(item)
         elif item.name not in IGNORED:
             others.append(item)
-    hand.notes += [f"not read: {item.problem}" for item in problems[:5]] if candidates else []
+    if candidates:
+        hand.notes += [f"not read: {item.problem}" for item in problems[:5] if item.name]
     candidates.sort(key=lambda candidate: candidate.order)
     more = set()
     if len(candidates) > caps.notebooks:
@@ -157,7 +158,7 @@ def _choose(
         single = Candidate(problems[0] if problems else Item(("",)), NOTHING, problem=problem)
         return [_with_flags(_submission(student, single, manifest, hand), more)]
     usable = [c for c in candidates if c.problem is None and c.right_stage] or candidates[-1:]
-    if len({c.sha256 for c in candidates if c.right_stage or c.problem}) > 1:
+    if len({c.sha256 for c in candidates if c.right_stage}) > 1:
         more.add(Flag.AMBIGUOUS_FILE)
         shown = "/".join(part for part in usable[-1].item.path[-2:])
         hand.notes.append(f"{len(candidates)} notebooks; '{shown}' is the latest or fullest")

@@ -261,15 +261,15 @@ def _subfolder(
     budget: Budget,
     counter: list[int],
 ) -> Iterator[Item]:
+    before = counter[0]
     if not place:
         yield from _in_folder(Path(target), path, caps, wanted, budget, counter)
         return
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(target, flags, **place)
     try:
-        before = counter[0]
         yield from _in_folder(descriptor, path, caps, wanted, budget, counter)
-        if len(path) == 1 and counter[0] == before:
+        if counter[0] == before:
             yield Item((*path, ""), problem="Nothing was handed in: the folder is empty.")
     finally:
         os.close(descriptor)
@@ -337,7 +337,13 @@ def _own_archive(
             return
         stream.seek(0)
         fresh = _archive(stream, path[-1], caps, caps.student_members, nested=True)
-        yield from _members(fresh, path, modified, caps, wanted, budget, nested=True)
+        count = 0
+        for item in _members(fresh, path, modified, caps, wanted, budget, nested=True):
+            count += 1
+            yield item
+        if not count:
+            text = f"Nothing was handed in: the archive '{path[-1]}' is empty."
+            yield Item(path, problem=text, modified=modified)
     except Refused as error:
         yield Item(path, problem=str(error), suspicious=False, modified=modified)
 

@@ -261,7 +261,7 @@ def _of_stage(items: list[Item], stage: str) -> tuple[list[Item], bool]:
     stages = {
         item.path[1] for item in items if len(item.path) > 2 and STAGE_NAME.match(item.path[1])
     }
-    if not stages or not any(NOTEBOOK.search(item.name) for item in items):
+    if not stages:
         return items, False
     if stage in stages:
         return [item for item in items if len(item.path) > 2 and item.path[1] == stage], True
