@@ -2,7 +2,7 @@
 PYTHON = $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python -m
 
-.PHONY: help setup book serve test release run mutants lint coverage doctor clean
+.PHONY: help setup book serve test release run mutants lint coverage doctor soak clean
 
 help:     ; @sed -n 's/^## //p' Makefile
 setup:    ; @test -n "$(PYTHON)" || { echo "No Python 3 found. Install Python 3.11, or name yours: make PYTHON=/path/to/python book"; exit 1; }
@@ -25,5 +25,7 @@ lint: setup ; @$(RUN) autograder.authoring lint
 coverage: setup ; @$(RUN) autograder.authoring coverage
 ## make doctor    what this machine can do
 doctor: setup ; @$(RUN) xor2gpt doctor
+## make soak      what takes minutes to hours: 100 kills, 2,000 submissions
+soak: setup ; @$(RUN) benchmarks.soak
 ## make clean     remove what was built (.venv stays)
 clean:    ; rm -rf _build .cache .authoring .pytest_cache .ruff_cache .hypothesis

@@ -40,6 +40,11 @@ def test_mutants(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_mutants_through_the_graders_engine(name: str) -> None:
+    none(lambda: mutants.engine_problems(ROOT, mutants.kill_matrix(ROOT, name)))
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_mutants_through_nbgrader(name: str) -> None:
     none(lambda: mutants.nbgrader_problems(ROOT, mutants.kill_matrix(ROOT, name)))
 

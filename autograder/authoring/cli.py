@@ -126,6 +126,9 @@ def mutants(
     nbgrader: Annotated[
         bool, typer.Option(help="Run the entries of NBGRADER through nbgrader, too.")
     ] = True,
+    engine: Annotated[
+        bool, typer.Option(help="Grade every answer with the grader's own engine, too.")
+    ] = True,
 ) -> None:
     """Run wrong, unusual and empty answers against all checks; print the kill matrix."""
     from autograder.authoring import mutants as tool
@@ -137,6 +140,8 @@ def mutants(
             matrix = tool.kill_matrix(root, name)
             tool.print_matrix(matrix, console.print)
             problems += matrix.problems
+            if engine:
+                problems += tool.engine_problems(root, matrix)
             if nbgrader:
                 problems += tool.nbgrader_problems(root, matrix)
         report(problems, "no answer is misjudged")

@@ -2,7 +2,8 @@
 
 Does: run the reference, the stub, and every wrong and every unusual answer of
 ``tests/mutants/NN_slug.py`` against all checks of the stage; give the kill matrix and everything
-that is misjudged; run the four entries of ``NBGRADER`` through nbgrader too.
+that is misjudged; grade all of them with the grader's own engine, and the four entries of
+``NBGRADER`` with nbgrader too: points must agree.
 Does not: protect against hostile code (a mutant is ours); look at lesson or demo cells.
 
 Each answer runs in a namespace of prelude names; each check in one of prelude and answer names,
@@ -35,6 +36,7 @@ SECONDS = 20  # for one answer with all checks
 LEAST_WRONG, LEAST_RIGHT = 3, 1
 LEAST_VISIBLE = 0.8  # share of wrong answers that the visible parts alone must catch
 REFERENCE, STUB = "reference", "stub"
+ENGINE_SEED = 20_261_122  # hidden inputs in the grader's engine; the notebooks have their own
 
 
 class MutantError(StageError):
@@ -535,6 +537,53 @@ def nbgrader_problems(root: Path, matrix: Matrix) -> list[str]:
                         f"{plan.label}: '{key}': check '{check}' gives {got.get(check)} points "
                         f"in nbgrader and {points} in process"
                     )
+    return found
+
+
+@contextlib.contextmanager
+def _student_processes(manifest: Any) -> Iterator[Callable[[], Any]]:
+    """How the grader's engine starts a student process here: in the sandbox where there is one."""
+    from autograder import sandbox
+    from autograder.lines import LocalLine
+    from autograder.warm import modules_to_warm
+
+    if sandbox.missing() is None:
+        with sandbox.Sandbox(modules=modules_to_warm(manifest)) as warm:
+            yield warm.open
+    else:
+        yield lambda: LocalLine({**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def engine_problems(root: Path, matrix: Matrix, seed: int = ENGINE_SEED) -> list[str]:
+    """Grade every answer of the matrix with the grader's own engine; where its points differ.
+
+    The engine runs checks and answers in different processes, and draws other hidden inputs
+    (``seed``) than the notebook's: a check that keeps its contract judges alike in both.
+    """
+    from autograder import engine
+    from autograder.manifest import build
+    from autograder.model import Submission, SubmittedCell
+    from autograder.referee import Referee
+
+    manifest = build(root, matrix.stage.name)
+    referee = Referee(manifest)
+    found = []
+    with _student_processes(manifest) as start:
+        for key, variant in _variants(matrix.stage, matrix.plan)["full"].items():
+            cells = [
+                SubmittedCell(cell.id, variant["answers"].get(cell.id, cell.source))
+                for cell in manifest.cells
+            ]
+            submission = Submission("mutant", manifest.stage, "0" * 64, cells)
+            result = engine.grade(manifest, submission, start, seed=seed, referee=referee)
+            ours = matrix.points(key)
+            found += [
+                f"{matrix.plan.label}: '{key}': check '{check.id}' gives {check.points:g} points "
+                f"in the grader ({check.verdict}: {check.message}) and {ours[check.id]:g} in "
+                "process: see book/writing-checks.md"
+                for check in result.checks
+                if check.points != ours[check.id]
+            ]
     return found
 
 
