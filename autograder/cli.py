@@ -42,18 +42,23 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn the errors that people can mend into one line and exit code 2."""
+def readable_errors(students: bool = False) -> Iterator[None]:
+    """Turn the errors that people can mend into one line and exit code 2.
+
+    ``students``: for commands that must not need nbgrader, a ledger or a sandbox.
+    """
     from autograder.authoring.stage import StageError
-    from autograder.gradebook import GradebookError
     from autograder.intake import IntakeError
-    from autograder.ledger import LedgerError
-    from autograder.runner import RunError
-    from autograder.sandbox import SandboxError
     from autograder.selfcheck import SelfCheckError
 
-    known = (StageError, IntakeError, LedgerError, RunError, SandboxError, SelfCheckError)
-    known += (GradebookError, ValueError)
+    known: tuple[type[Exception], ...] = (StageError, IntakeError, SelfCheckError)
+    if not students:
+        from autograder.gradebook import GradebookError
+        from autograder.ledger import LedgerError
+        from autograder.runner import RunError
+        from autograder.sandbox import SandboxError
+
+        known += (GradebookError, LedgerError, RunError, SandboxError, ValueError)
     try:
         yield
     except known as error:
@@ -79,7 +84,7 @@ def check(notebook: Notebook, release: Release = None, as_json: Json = False) ->
     from autograder import selfcheck
     from autograder.model import Verdict
 
-    with readable_errors():
+    with readable_errors(students=True):
         work = selfcheck.read(notebook, release)
         if not as_json:
             say(f"Running your cells and the visible checks of {work.manifest.stage} ...")
@@ -117,7 +122,7 @@ def pack(
     """Say what is unanswered or never run, and write the file to hand in, with a receipt."""
     from autograder import selfcheck
 
-    with readable_errors():
+    with readable_errors(students=True):
         work = selfcheck.read(notebook, release)
         target, slip, receipt = selfcheck.pack(work, folder)
     if as_json:

@@ -525,14 +525,29 @@ class _Grading:
 
     def export(self) -> None:
         assert self.student is not None
-        wanted = [name for names in self.manifest.exports.values() for name in names]
+        exports = self.manifest.exports
         try:
-            self.exported = self.student.export(wanted)
+            try:
+                self.exported = self.student.export(
+                    [n for names in exports.values() for n in names]
+                )
+            except StudentError:  # one value cannot travel: the others are asked for one by one
+                self.exported = {}
+                for exercise, names in exports.items():
+                    self.export_singly(exercise, names)
         except (StudentDied, StudentTimeout, Nonsense) as error:
             why = self.end(error)
             self.deaths += 1
             if self.deaths >= MOST_DEATHS:
                 self.given_up = why
+
+    def export_singly(self, exercise: str, names: Sequence[str]) -> None:
+        assert self.student is not None
+        for name in names:
+            try:
+                self.exported |= self.student.export([name])
+            except StudentError as error:
+                self.failed[exercise] = error
 
     def check(self, check: Check, visible: bool) -> CheckResult:
         why = self.lost(check)

@@ -93,11 +93,7 @@ class _Document:
 def _fingerprint(text: str, passage: int) -> Any:
     from copydetect import CodeFingerprint  # imports matplotlib's pyplot: only where needed
 
-    made = CodeFingerprint("cell.py", passage, 1, fp=io.StringIO(text), language="python")
-    # copydetect 0.5 forgets, at class names, what was removed before: offsets never fall
-    if len(made.offsets):
-        made.offsets[:, 1] = np.maximum.accumulate(made.offsets[:, 1])
-    return made
+    return CodeFingerprint("cell.py", passage, 1, fp=io.StringIO(text), language="python")
 
 
 def _keep(made: Any, unwanted: set[int]) -> None:

@@ -42,6 +42,7 @@ __all__ = [
 MAX_FRAME = 256 * 2**20  # bytes of one frame
 MAX_DEPTH = 64  # containers inside containers
 MAX_ITEMS = 5_000_000  # values in one frame
+MAX_BIG = 10_000  # integers beyond 64 bits in one frame: chosen well, their hashes are all equal
 NUMPY_KINDS = "biufc"  # no objects, no structures, no strings
 TORCH_DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16"}
 TORCH_DTYPES |= {"float32", "float64", "complex64", "complex128"}
@@ -106,7 +107,18 @@ class _Counter:
     """Counts values on one walk and stops at the caps."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits, self.items = limits, 0
+        self.limits, self.items, self.big = limits, 0, 0
+
+    def step_big(self) -> None:
+        self.big += 1
+        if self.big > MAX_BIG:
+            raise WireError(f"more than {MAX_BIG} integers beyond 64 bits")
+
+    def step_range(self, found: range) -> range:
+        """A range travels as three numbers; whoever turns it into an array needs its length."""
+        if found and (found[-1] - found[0]) // found.step >= self.limits.items:
+            raise WireError(f"a range of more than {self.limits.items} values")
+        return found
 
     def step(self, depth: int) -> None:
         self.items += 1
@@ -142,6 +154,7 @@ def encode(
         if kind is int:
             if -(2**63) <= item < 2**63:
                 return item
+            counter.step_big()
             if item.bit_length() > 4096:
                 raise WireError("an integer of more than 4096 bits")
             return ["i", item.to_bytes((item.bit_length() + 8) // 8, "big", signed=True)]
@@ -164,6 +177,7 @@ def encode(
         if torch is not None and (kind is torch.Tensor or kind is torch.nn.Parameter):
             return _encode_tensor(item, torch)
         if kind is range:
+            counter.step_range(item)
             return ["R", *(walk(x, depth + 1) for x in (item.start, item.stop, item.step))]
         if kind is slice:
             return ["S", *(walk(x, depth + 1) for x in (item.start, item.stop, item.step))]
@@ -244,6 +258,7 @@ def decode(
                 }
             if tag == "i":
                 (data,) = rest
+                counter.step_big()
                 if len(data) > 513:
                     raise fail(tag)
                 return int.from_bytes(data, "big", signed=True)
@@ -260,7 +275,7 @@ def decode(
                 parts = [walk(x, depth + 1) for x in rest]
                 if not all(part is None or type(part) is int for part in parts):
                     raise fail(tag)
-                return range(*parts) if tag == "R" else slice(*parts)
+                return counter.step_range(range(*parts)) if tag == "R" else slice(*parts)
             if tag == "E":
                 return Ellipsis
             if tag in ("h", "c", "r"):

@@ -158,6 +158,7 @@ PAYLOADS = [
     "![pixel](https://evil.example/pixel.png)",
     '[ok](https://example.org/a?b=c&d=e "title")',
     "[relative](../other-student.html) [file](file:///etc/passwd) [p](//evil.example)",
+    "[odd](https:evil.example) [odd](http:/x) [odd](https:///etc)",
     "[x]: javascript:alert(1)\n\n[x]",
     r"$\href{javascript:alert(1)}{click}$ $$\htmlData{onclick=alert(1)}{x}$$",
     "\x1b[2J\x1b]8;;https://evil.example\x07link\x1b]8;;\x07\x1b[31mred",

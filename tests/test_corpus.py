@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ from corpus_kit import CANARIES, HONEST, entries, make_download, manifest
 from autograder import sandbox
 from autograder.engine import grade
 from autograder.intake import collect
-from autograder.model import Flag, Result, Verdict
+from autograder.model import Flag, Result, Submission, SubmittedCell, Verdict
 from autograder.referee import Referee
 
-pytestmark = pytest.mark.xdist_group("sandbox")
+pytestmark = pytest.mark.xdist_group("corpus")
 CAGE = sandbox.Cage(
     file_mb=8, processes=24, tmp_mb=16, memory_mb=300, tree_cpu_seconds=6.0, cpu_seconds=8
 )
@@ -67,6 +68,7 @@ def warm(need_program: Any) -> Iterator[sandbox.Sandbox]:
         pytest.skip("bubblewrap needs Linux")
     need_program("bwrap", why="submissions run behind bubblewrap")
     with sandbox.Sandbox(CAGE) as running:
+        running.use_slots(range(700, 800))  # users of our own: other tests run at the same time
         yield running
 
 
@@ -118,7 +120,7 @@ def left_behind() -> list[str]:
 
 
 def sandbox_user(uid: int) -> bool:
-    return 61000 <= uid < 62000
+    return 61700 <= uid < 61800
 
 
 def collect_options(expect: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +187,19 @@ def test_entry(entry: Path, warm: sandbox.Sandbox, referee: Referee, tmp_path: P
     assert settled(warm, before) == set()
     assert psutil.Process().num_fds() == descriptors
     assert left_behind() == []
+
+
+def test_a_submission_cannot_take_the_grader_for_hours(warm: sandbox.Sandbox) -> None:
+    """Each cell keeps its own limit, and every dead process means that all others run again."""
+    limits = replace(MANIFEST.limits, cell_seconds=1.0, submission_seconds=3.0)
+    slow = [SubmittedCell(f"extra-{n}", "import time\ntime.sleep(0.8)") for n in range(20)]
+    cells = [*slow, SubmittedCell("q1", HONEST["q1"]), SubmittedCell("q2", "while True: pass")]
+    submission = Submission("mallory", MANIFEST.stage, "0" * 64, cells)
+    start = time.monotonic()
+    result = grade(replace(MANIFEST, limits=limits), submission, warm.open, seed=SEED)
+    assert time.monotonic() - start < 8
+    assert (result.verdict, result.points) == (Verdict.TLE, 0.0)
+    assert "the whole submission took too long" in result.checks[0].message
 
 
 def test_the_corpus_covers_the_rows_that_its_readme_lists() -> None:

@@ -245,6 +245,12 @@ def test_markdown_and_code_hold_only_what_is_allowed(text):
         assert re.match(r"https?://[^/]", href, re.IGNORECASE)
 
 
+def test_html_in_an_answer_is_shown_not_obeyed():
+    shown = pages.markdown("a <b>bold</b> word\n\n<table><tr><td>x</td></tr></table>")
+    assert "<b>" not in shown and "<table>" not in shown
+    assert "&lt;b&gt;bold&lt;/b&gt;" in shown and "&lt;table&gt;" in shown
+
+
 @given(TEXT)
 @settings(max_examples=200, deadline=None)
 def test_lines_for_logs_hold_no_command_and_no_escape(text):

@@ -253,6 +253,24 @@ def test_a_broken_export_says_so(tmp_path: Path) -> None:
         collect(tmp_path, MANIFEST)
 
 
+def test_a_student_cannot_speak_for_the_platform(tmp_path: Path) -> None:
+    """Names and lists that only platforms make count only where platforms put them."""
+    forged = GRADESCOPE.replace("submission_101", "mallory").encode()
+    contents = {
+        "alice/a.ipynb": GOOD,
+        "mallory/submission_metadata.yml": forged,
+        "mallory/libo_12346_67891_x.ipynb": GOOD,
+        "mallory/Ana_1_assignsubmission_file_/x.ipynb": GOOD,
+    }
+    assert students(put(tmp_path / "class", contents)) == ["alice", "mallory"]
+    del contents["alice/a.ipynb"]
+    found = one(put(tmp_path / "alone", contents))
+    assert found.student == "mallory" and Flag.EXTRA_FILES in found.flags
+    path = tmp_path / "all.zip"
+    path.write_bytes(zip_bytes({"mallory.zip": zip_bytes(contents), "zoe.ipynb": GOOD}))
+    assert students(path) == ["mallory", "zoe"]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
@@ -962,7 +980,7 @@ def mutate(draw: Any, document: dict[str, Any], keep: set[str]) -> None:
     what = draw(st.sampled_from(MUTATIONS))
     at = draw(st.integers(0, len(cells) - 1)) if cells else 0
     target = cells[at] if cells else {}
-    safe = isinstance(target, dict) and target.get("id") not in keep
+    safe = isinstance(target, dict) and str(target.get("id")) not in keep
     if what == "duplicate" and cells:
         copy = json.loads(json.dumps(target))
         cells.insert(draw(st.integers(0, len(cells))), copy)

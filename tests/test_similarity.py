@@ -1,7 +1,6 @@
 """Similar submissions: planted copies are found, honest and unanswered ones are not."""
 
 import random
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -110,7 +109,7 @@ def test_what_many_write_alike_is_nobodys():
         "    total = sum(value * value for value in list(np.asarray(x).ravel().tolist()))\n" * 2
     )
     crowd = [own(f"s{i:02d}", scribble(i) + natural) for i in range(30)]
-    assert found(*crowd) == []
+    assert found(*crowd, threshold=0.1, amount=60) == []
     assert len(found(*crowd[:8], threshold=0.1, amount=60)) == 28, "few enough to be remarkable"
 
 
@@ -142,17 +141,6 @@ def test_the_marks_cover_the_copied_lines_and_no_others():
     assert block.marks[0][0] >= len(scribble(5)) - 40
 
 
-def test_marks_are_right_after_a_class():
-    """copydetect 0.5 shifts what follows a class name; the offsets are repaired."""
-    inside = "class Doubler(object):\n" + re.sub("^", "    ", BODY, flags=re.MULTILINE)
-    before = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = bbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n" * 3
-    pair = similarity(MANIFEST, [own("ada", inside), own("bob", before + inside)])[0]
-    (block,) = pair.blocks_b
-    low, high = block.marks[0][0], block.marks[-1][1]
-    assert abs(block.source.index("class Doubler") - low) < 12
-    assert high >= len(block.source.rstrip()) - 2
-
-
 def test_results_do_not_depend_on_the_order_or_the_run(tmp_path):
     subs = [own(f"s{i}", scribble(i) + BODY * (i % 3 == 0)) for i in range(9)]
     forward = similarity(MANIFEST, subs, threshold=0.2)
@@ -162,7 +150,8 @@ def test_results_do_not_depend_on_the_order_or_the_run(tmp_path):
         "import sys; sys.path.insert(0, 'tests')\n"
         "from test_similarity import *\n"
         "subs = [own(f's{i}', scribble(i) + BODY * (i % 3 == 0)) for i in range(9)]\n"
-        "print([(p.a, p.b, p.amount, round(p.share, 9)) for p in similarity(MANIFEST, subs, threshold=.2)])"
+        "pairs = similarity(MANIFEST, subs, threshold=0.2)\n"
+        "print([(p.a, p.b, p.amount, round(p.share, 9)) for p in pairs])"
     )
     run = [
         subprocess.run(

@@ -13,7 +13,6 @@ most ``FUZZY_LENGTH`` characters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rapidfuzz import fuzz
@@ -303,7 +302,7 @@ class _Matching:
     # --- manual answers -----------------------------------------------------------------------
 
     def replies(self) -> None:
-        for question in self.manual_questions():
+        for question in self.manifest.manual:
             claims = self.claims.get(question.answer_cell or "", [])
             stub = plain(self.by_id[question.answer_cell].source) if question.answer_cell else ""
             if claims:
@@ -322,9 +321,6 @@ class _Matching:
             if answered and answered != stub:
                 self.done.changed += 1
             self.done.answers[question.id] = "" if answered == stub else text.strip()
-
-    def manual_questions(self) -> Iterable:
-        return self.manifest.manual
 
     def is_known(self, cell: RawCell) -> bool:
         return cell.id in self.by_id or cell.grade_id in self.by_id

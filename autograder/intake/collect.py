@@ -28,10 +28,10 @@ from autograder.intake.files import (
 )
 from autograder.intake.notebook import Notebook, NotebookProblem, read
 from autograder.intake.people import (
-    METADATA,
     Hand,
     Roster,
     assign_ids,
+    is_metadata,
     sort_into_hands,
     stem,
     without_number,
@@ -292,7 +292,7 @@ def _read_all(
     seen: dict[str, int] = {}
 
     def wanted(path: tuple[str, ...]) -> bool:
-        if path[-1] == METADATA and len(path) <= 2:
+        if is_metadata(path):
             return True
         if not wanted_by_default(path):
             return False
@@ -300,7 +300,7 @@ def _read_all(
         return seen[path[0]] <= caps.notebooks or len(path) == 1
 
     for item in walk(source, caps, wanted):
-        if item.data is not None and item.name != METADATA:
+        if item.data is not None and not is_metadata(item.path):
             key, data = len(read_files), item.data
             item = replace(item, data=None, key=key)
             read_files[key] = _candidate(item, data, manifest, caps)

@@ -36,6 +36,7 @@ CANVAS = re.compile(
 )
 WRAPPERS = {"submitted", "submissions", "submission"}
 METADATA = "submission_metadata.yml"
+EXPORT = re.compile(r"assignment_.+_export\Z")
 AGAIN = re.compile(r"\s*(?:\((\d{1,4})\)|-(\d{1,4}))\Z")  # "p1 (2)", Canvas's "p1-2"
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|\Z)", re.IGNORECASE)
 ROSTER_BYTES = 20 * 2**20
@@ -175,6 +176,14 @@ class Roster:
 # --- naming schemes --------------------------------------------------------------------------
 
 
+def is_metadata(path: tuple[str, ...]) -> bool:
+    """Whether this is where Gradescope puts its list; a file in a student's folder is not it."""
+    above = path[:-1]
+    return path[-1] == METADATA and (
+        not above or (len(above) == 1 and bool(EXPORT.match(above[0])))
+    )
+
+
 def stem(name: str) -> str:
     """A file name without the endings of notebooks and archives."""
     for pattern in (NOTEBOOK, ARCHIVE):
@@ -192,12 +201,10 @@ def without_number(name: str) -> tuple[str, int]:
 
 def sort_into_hands(items: list[Item], stage: str, source: Path) -> list[Hand]:
     """Group files by student, by the scheme that the names follow."""
-    metadata = {item.path[:-1]: item for item in items if item.name == METADATA and item.data}
-    items = [item for item in items if item.name != METADATA]
-    if metadata:
-        above = min(metadata, key=len)
-        if len(above) <= 1:
-            return _gradescope(items, above, metadata[above])
+    for item in items:
+        if item.data and is_metadata(item.path):
+            others = [other for other in items if other is not item]
+            return _gradescope(others, item.path[:-1], item)
     items = _unwrap(items, stage, source)
     hands: dict[str, Hand] = {}
     for item in items:
@@ -219,9 +226,7 @@ def _unwrap(items: list[Item], stage: str, source: Path) -> list[Item]:
         if len(tops) != 1 or any(len(item.path) < 2 for item in items):
             return items
         name = next(iter(tops)).casefold()
-        seconds = [item.path[1] for item in items]
-        named = sum(1 for second in seconds if MOODLE.match(second) or CANVAS.match(second))
-        if not (name in WRAPPERS or (name == own and source.is_file()) or named == len(seconds)):
+        if name not in WRAPPERS and not (name == own and source.is_file()):
             return items
         items = [_moved(item, item.path[1:]) for item in items]
     return items
@@ -286,8 +291,9 @@ def _gradescope(items: list[Item], above: tuple[str, ...], metadata: Item) -> li
         people = record.get(":submitters")
         for person in people if isinstance(people, list) and people else [{}]:
             values = person if isinstance(person, dict) else {}
-            keys = [str(values.get(k) or "") for k in (":sid", ":email", ":name")]
-            keys = [key for key in keys if key] or [str(folder)]
+            keys = [values.get(k) for k in (":sid", ":email", ":name")]
+            keys = [str(key) for key in keys if key and isinstance(key, str | int)]
+            keys = keys or [str(folder)]
             hand = Hand(keys[0], keys, items=list(own), received=received)
             if not own:
                 path = (str(folder), "")
