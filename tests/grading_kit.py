@@ -133,15 +133,21 @@ def prepare(folder: Path, manifest: Manifest, submissions: list[Submission]) -> 
     return folder
 
 
-def start(folder: Path, out: Path, **options: object) -> subprocess.Popen:
-    """Begin a grading; its summary comes on standard output."""
+def start(
+    folder: Path, out: Path, *, tmp: Path | None = None, **options: object
+) -> subprocess.Popen:
+    """Begin a grading; its summary comes on standard output. ``tmp`` is for temporary files."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if tmp is not None:
+        tmp.mkdir(exist_ok=True)
+        environment["TMPDIR"] = str(tmp)
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder), str(out), json.dumps(options)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=environment,
         start_new_session=True,
     )
 

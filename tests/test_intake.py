@@ -143,6 +143,14 @@ def test_layouts_in_a_folder(name: str, tmp_path: Path) -> None:
     assert students(put(tmp_path / "in", contents)) == expected
 
 
+def test_the_platforms_names_are_noted_for_the_way_back(tmp_path: Path) -> None:
+    for name in ("moodle in folders", "moodle without folders"):
+        found = collect(put(tmp_path / name, LAYOUTS[name][0]), MANIFEST)
+        assert f"the platform's name is '{MOODLE}'" in found[0].notes
+    found = collect(put(tmp_path / "canvas", LAYOUTS["canvas"][0]), MANIFEST)
+    assert "the platform's name is 'libo_LATE_12346_67891_my_work-2.ipynb'" in found[0].notes
+
+
 def zip_bytes(contents: dict[str, bytes], **options: Any) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", **({"compression": zipfile.ZIP_DEFLATED} | options)) as made:

@@ -380,6 +380,7 @@ def test_a_process_killed_from_outside_is_not_the_students_fault(warm):
     os.kill(line.pid, signal.SIGKILL)
     with pytest.raises(StudentDied):
         Student(line, LIMITS).run("probe", "x = 1")
+    assert line.ended(5.0)  # the referee waits for that too before it kills
     line.kill()
     assert line.outside is not None
     own = warm.open()

@@ -243,10 +243,13 @@ def _hand_of(item: Item, stage: str) -> Hand | None:
         if match["plugin"] != "file":
             return None
         raw = f"{match['name']}_{match['number']}"
-        return Hand(raw, [match["number"], match["name"]], unique=True)
+        hand = Hand(raw, [match["number"], match["name"]], unique=True)
+        hand.notes.append(f"the platform's name is '{raw}_assignsubmission_file_'")
+        return hand
     alone = len(item.path) == 1
     if (match := CANVAS.match(top)) and (alone or ARCHIVE.search(top)):
         hand = Hand(f"{match['name']}_{match['user']}", [match["user"], match["name"]], unique=True)
+        hand.notes.append(f"the platform's name is '{top}'")
         if match["late"]:
             hand.late = True
             hand.notes.append("Canvas received it late")
