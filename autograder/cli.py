@@ -251,6 +251,9 @@ def grade(
     ] = None,
     attempts: Annotated[str, typer.Option(help="latest or best.")] = "latest",
     due: Annotated[str | None, typer.Option(help="Due date, ISO 8601 with time zone.")] = None,
+    trust_file_times: Annotated[
+        bool, typer.Option(help="File times are receipt times (your own collector wrote them).")
+    ] = False,
     gradebook: Annotated[bool, typer.Option(help="Write points into nbgrader's gradebook.")] = True,
     db: Database = None,
     as_json: Json = False,
@@ -272,7 +275,12 @@ def grade(
     with readable_errors():
         root, manifest = root_and_manifest(stage)
         received = intake.collect(
-            submissions, manifest, roster=roster, attempts=attempts, due=deadline
+            submissions,
+            manifest,
+            roster=roster,
+            attempts=attempts,
+            due=deadline,
+            trust_file_times=trust_file_times,
         )
         if not as_json and sandbox == "none":
             err.print(

@@ -420,6 +420,9 @@ class _Run:
         """Until nothing waits, or until somebody stops it."""
         beaten = time.monotonic()
         while not stop.out_of_patience:
+            if time.monotonic() - beaten > BEAT_SECONDS:
+                beaten = time.monotonic()
+                self.ledger.beat(self.owner)
             while not stop.asked and len(self.flying) < backend.capacity:
                 job = self.next_job()
                 if job is None:
@@ -429,9 +432,6 @@ class _Run:
                 break
             for report in backend.wait(0.5):
                 self.settle(report)
-            if time.monotonic() - beaten > BEAT_SECONDS:
-                beaten = time.monotonic()
-                self.ledger.beat(self.owner)
         for job in self.flying.values():
             self.ledger.release(job, self.owner, error="stopped by Ctrl-C", counts=False)
         self.summary.interrupted = stop.asked

@@ -16,8 +16,11 @@ gets a reply of the same form for each. Each reply repeats the ``number`` of its
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import importlib.abc
+import inspect
 import io
 import operator
 import os
@@ -193,9 +196,13 @@ class Session:
             self.namespace = self.shell.user_ns
         out = _Capped(OUTPUT_LENGTH)
         transformed = self.shell.transform_cell(source)
-        code = compile(transformed, f"<cell {cell}>", "exec")
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(transformed, f"<cell {cell}>", "exec", flags, dont_inherit=True)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            exec(code, self.namespace)
+            if code.co_flags & inspect.CO_COROUTINE:  # a cell with a bare ``await``
+                asyncio.run(eval(code, self.namespace))
+            else:
+                exec(code, self.namespace)
         return {"output": out.text(), "lost": out.lost}
 
     def export(self, names: Sequence[str]) -> dict[str, Any]:

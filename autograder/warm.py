@@ -22,6 +22,7 @@ import gc
 import hashlib
 import json
 import os
+import secrets
 import selectors
 import signal
 import subprocess
@@ -38,7 +39,7 @@ from autograder.lines import Line, LocalLine, OutsideFault
 from autograder.manifest import Manifest
 from autograder.model import Result, Submission
 from autograder.referee import Referee
-from autograder.sandbox import Cage, Sandbox, SandboxError
+from autograder.sandbox import SLOTS, Cage, Sandbox, SandboxError
 
 __all__ = ["Configuration", "Job", "Report", "WarmReferee", "WarmRefereeError", "grade_file"]
 
@@ -183,7 +184,8 @@ class _Server:
         self.referee = Referee(manifest)
         self.longest = manifest.limits.submission_seconds + SPARE_SECONDS
         self.sandbox: Sandbox | None = None
-        self.starts = self.count = 0
+        self.starts = 0
+        self.slots = secrets.randbelow(SLOTS)  # other gradings run on this machine too
         self.graders: dict[int, _Grader] = {}  # by descriptor
         self.selector = selectors.DefaultSelector()
         self.out = os.dup(1)
@@ -208,17 +210,16 @@ class _Server:
 
     def fork(self, job: Job) -> None:
         reads, writes = os.pipe()
-        self.count += 1
-        first = self.count * SLOTS_PER_GRADER
+        self.slots += SLOTS_PER_GRADER
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self.grade_and_exit(job, writes, first, parent)
+            self.grade_and_exit(job, writes, parent)
         os.close(writes)
         self.graders[reads] = _Grader(pid, job, reads, time.monotonic() + self.longest)
         self.selector.register(reads, selectors.EVENT_READ)
 
-    def grade_and_exit(self, job: Job, writes: int, first: int, parent: int) -> NoReturn:
+    def grade_and_exit(self, job: Job, writes: int, parent: int) -> NoReturn:
         """In the child: grade, report, end. No destructor of the parent's objects runs here."""
         try:
             _die_with_parent(parent)
@@ -227,8 +228,8 @@ class _Server:
                     os.dup2(nothing.fileno(), descriptor)
             start: Callable[[], Line] = LocalLine
             if self.sandbox is not None:
-                slots = [(first + k) % 1000 for k in range(SLOTS_PER_GRADER)]
-                self.sandbox.use_slots(slots)
+                own = range(self.slots, self.slots + SLOTS_PER_GRADER)
+                self.sandbox.use_slots(slot % SLOTS for slot in own)
                 start = self.sandbox.open
             try:
                 report = grade_file(self.referee, job, start)
@@ -329,7 +330,7 @@ class WarmReferee:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        self.rest = b""
+        self.rest, self.said = b"", ""
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
 
     def __enter__(self) -> WarmReferee:
@@ -384,7 +385,7 @@ class WarmReferee:
             self.process.stdin.write((json.dumps(asdict(job)) + "\n").encode())
             self.process.stdin.flush()
         except OSError as error:
-            raise WarmRefereeError(self.last_words()) from error
+            raise WarmRefereeError("the warm referee has ended") from error
 
     def reports(self) -> list[Report]:
         """Waits for at least one. Raises :class:`WarmRefereeError` when the process has ended."""
@@ -396,8 +397,7 @@ class WarmReferee:
     def last_words(self) -> str:
         """Why the process ended, in its own words where it had the time."""
         self.close()
-        self.errors.seek(0)
-        text = self.errors.read().decode(errors="replace").strip()
+        text = self.said
         if "LAST WORDS " in text:
             return text.rpartition("LAST WORDS ")[2]
         tail = text.splitlines()[-1:] or ["it said nothing"]
@@ -406,6 +406,8 @@ class WarmReferee:
     def close(self) -> None:
         """End the process; it takes its children along."""
         assert self.process.stdin is not None and self.process.stdout is not None
+        if self.errors.closed:
+            return
         with contextlib.suppress(OSError):
             self.process.stdin.close()
         try:
@@ -414,6 +416,9 @@ class WarmReferee:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
+        self.errors.seek(0)
+        self.said = self.errors.read().decode(errors="replace").strip()
+        self.errors.close()
 
 
 if __name__ == "__main__":

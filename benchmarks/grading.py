@@ -324,8 +324,8 @@ def main(
                 "a control group, with intake, our warm-up in every round and gradebook writes "
                 "(SQLite), without feedback. Memory is unique memory (USS): grader and sandboxed "
                 "child of one worker, above one warm referee and one warm interpreter. Speed-up: "
-                "seconds from the first result to the last, the best of three runs each (other work on "
-                "the machine only makes it slower)."
+                "seconds from the first result to the last, the best of three runs each (other "
+                "work on the machine only makes it slower)."
             ),
             figures=figures,
             measured={

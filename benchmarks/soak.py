@@ -37,7 +37,6 @@ from common import figure_lines, write_result  # noqa: E402
 from autograder.runner import run  # noqa: E402
 from xor2gpt.recipes.base import Figure  # noqa: E402
 
-SCRATCH = ("/tmp", "/dev/shm")
 GROWTH_MB = 10.0  # of one process, from the first tenth to the end
 
 
@@ -96,10 +95,10 @@ class Look:
     memory_mb: dict[str, float]  # resident, of the processes that live as long as the run
     descriptors: dict[str, int]
     processes: int
-    scratch: int  # entries of the folders for temporary files
+    scratch: int  # entries of the folder for temporary files
 
 
-def look(main: int, out: Path) -> Look | None:
+def look(main: int, out: Path, tmp: Path) -> Look | None:
     memory, files, count = {}, {}, 0
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(main)
@@ -112,9 +111,8 @@ def look(main: int, out: Path) -> Look | None:
                 ):
                     memory[role] = round(process.memory_info().rss / 2**20, 1)
                     files[role] = process.num_fds()
-        entries = sum(len(os.listdir(folder)) for folder in SCRATCH)
         done = len(list((out / "results").glob("*.json")))
-        return Look(done, memory, files, count, entries)
+        return Look(done, memory, files, count, len(os.listdir(tmp)))
     return None
 
 
@@ -123,15 +121,14 @@ def growth(number: int, out: Path | None) -> bool:
     began, looks = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        target = work / "out"
+        target, tmp = work / "out", work / "tmp"
         submissions = kit.some_submissions(number)
         given = kit.prepare(work / "input", kit.small_manifest(), submissions)
-        before = sum(len(os.listdir(place)) for place in SCRATCH)
-        process = kit.start(given, target, seed=5, workers=2)
+        process = kit.start(given, target, tmp=tmp, seed=5, workers=2)
         family = kit.Family(process.pid)
         family._stop.set()  # it would remember thousands; here only the end counts
         while process.poll() is None:
-            seen = look(process.pid, target)
+            seen = look(process.pid, target, tmp)
             if seen and seen.results and len(seen.memory_mb) == 3:
                 looks.append(seen)
                 print(asdict(seen), file=sys.stderr, flush=True)
@@ -140,8 +137,7 @@ def growth(number: int, out: Path | None) -> bool:
         errors = process.communicate()[1]
         assert process.returncode == 0, errors[-2000:]
         survivors = family.survivors()
-        left = [p.name for p in target.rglob("*.tmp")]
-        after = sum(len(os.listdir(place)) for place in SCRATCH)
+        left = [p.name for p in (*target.rglob("*.tmp"), *tmp.iterdir())]
         results = kit.results(target)
         kinds: dict[str, set] = {}
         for name, result in results.items():
@@ -158,7 +154,7 @@ def growth(number: int, out: Path | None) -> bool:
         Figure("soak_descriptor_growth", max(files.values()), "descriptors"),
         Figure("soak_most_processes", max(seen.processes for seen in looks), "processes"),
         Figure("soak_survivors", len(survivors), "processes"),
-        Figure("soak_files_left", len(left) + max(0, after - before), "files"),
+        Figure("soak_files_left", len(left), "files"),
     ]
     write_result(
         "soak",
@@ -190,15 +186,12 @@ def growth(number: int, out: Path | None) -> bool:
         and max(files.values()) <= 2
         and not survivors
         and not left
-        and after <= before
     )
 
 
 def main(
     part: Annotated[str, typer.Argument(help="kills, growth or all")] = "all",
-    number: Annotated[
-        int | None, typer.Option(help="Default: 100 kills, 2000 submissions.")
-    ] = None,
+    number: Annotated[int | None, typer.Option(help="Default: 100 and 2000.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random kills.")] = 2026,
     out: Annotated[Path | None, typer.Option(help="Instead of benchmarks/results.")] = None,
 ) -> None:

@@ -249,8 +249,9 @@ def test_forged_frames_are_nonsense_not_a_crash():
         "!true\ndef double(x):\n    print('working')\n    return np.multiply(x, 2)",
         "def double(x):\n    return [float(2 * v) for v in x]",
         "double = lambda x: x + x",
+        "import asyncio\nawait asyncio.sleep(0)\ndef double(x):\n    return x + x",
     ],
-    ids=["warning", "magic", "shell", "list", "lambda"],
+    ids=["warning", "magic", "shell", "list", "lambda", "await"],
 )
 def test_honest_but_odd_submissions_lose_nothing(cell):
     assert points(grade(double=cell)) == 4
