@@ -6,6 +6,7 @@ Does not: read files, write files, or know about other submissions.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,8 @@ from autograder.model import (
     overall_verdict,
 )
 from autograder.referee import Referee, grade_cells
+
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}", re.IGNORECASE)  # in a message, differs from run to run
 
 
 class _Recorder:
@@ -95,6 +98,7 @@ def grade(
             referee=referee,
             observed=observed,
         )
+        checks = [replace(c, message=ADDRESS.sub("0x…", c.message)) for c in checks]
     except OutsideFault:
         raise
     except Exception as error:

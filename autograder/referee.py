@@ -399,6 +399,8 @@ class Referee:
         except StudentError as error:
             where = f" (line {error.line} of your cell)" if error.line else ""
             verdict, message = error.verdict, f"your code raised {error}{where}"
+            if error.type_name == "NotImplementedError" and not error.message:
+                message = f"not answered yet: the released stub is still there{where}"
         except NameError as error:
             missing = getattr(error, "name", None) or "a name"
             verdict = failed.verdict if failed else Verdict.RE

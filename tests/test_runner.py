@@ -94,6 +94,14 @@ def test_two_workers_and_a_second_run_give_equal_digests(twelve, tmp_path: Path)
         assert digests(tmp_path / name) == digests(out)
 
 
+def test_a_message_with_an_address_in_it_does_not_change_the_digest(tmp_path: Path) -> None:
+    ada = submission("ada", double="def double(x):\n    raise ValueError(object())")
+    for name in ("first", "second"):
+        grade(tmp_path / name, [ada])
+    assert "<object object at 0x…>" in results(tmp_path / "first")["ada"].checks[0].message
+    assert digests(tmp_path / "first") == digests(tmp_path / "second")
+
+
 def test_the_seed_is_of_the_run_and_of_the_student(twelve, tmp_path: Path) -> None:
     submissions, out, _ = twelve
     assert len({r.seed for r in results(out).values()}) == 12

@@ -88,7 +88,7 @@ def run_part(part: Part, root: Path) -> Outcome:
 def run_all(root: Path, workers: int | None = None) -> int:
     """Run every part; returns 0 when all pass, else 1."""
     console = Console(soft_wrap=True)
-    workers = workers or max(1, (os.cpu_count() or 2) // 2)
+    workers = workers or max(2, (os.cpu_count() or 2) // 2)
     outcomes = []
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = [pool.submit(run_part, part, root) for part in parts(workers)]
