@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, Course, copy_course
+from course_kit import ROOT, Course, copy_course
 from nbgrader.api import Gradebook
 from sqlalchemy import create_engine, inspect, text
 

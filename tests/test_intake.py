@@ -16,8 +16,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import Course
 from corpus_kit import HONEST, STAGE, answered, manifest, released, to_bytes
+from course_kit import Course
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat import NotebookNode

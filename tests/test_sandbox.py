@@ -423,12 +423,13 @@ def test_a_runtime_under_a_private_folder_is_found_elsewhere(path, seen):
 def test_a_clone_under_tmp_can_grade(warm):
     """The environment's folder may lie where the sandbox has a private folder of its own."""
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    script = AS_USER.format(paths=[os.path.dirname(os.path.dirname(os.path.abspath(__file__)))])
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    script = AS_USER.format(paths=["/tmp/clone"])
     environment = os.path.dirname(os.path.dirname(os.path.dirname(packages)))
     done = subprocess.run(
         [
             "bwrap", "--dev-bind", "/", "/", "--perms", "0755", "--tmpfs", "/tmp",
-            "--ro-bind", environment, "/tmp/environment",
+            "--ro-bind", environment, "/tmp/environment", "--ro-bind", root, "/tmp/clone",
             "/tmp/environment/bin/python", "-c", script,
         ],
         capture_output=True,

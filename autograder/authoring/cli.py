@@ -193,7 +193,7 @@ def serve(
 @app.command()
 def test(
     workers: Annotated[
-        int | None, typer.Option(help="Processes for each part; default: half of the cores, at least 2.")
+        int | None, typer.Option(help="Processes for each part; at least 2.")
     ] = None,
 ) -> None:
     """Run every check and test of the course: what `make test` does."""
