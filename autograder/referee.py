@@ -263,6 +263,13 @@ class Remote:
     def __setattr__(self, name: str, value: Any) -> None:
         self._student.ask("set", self, [name, value])
 
+    def __iter__(self) -> Iterator[Any]:
+        """All items at once, as ``list`` gives them on the student's side."""
+        items = self._student.ask("operate", self, [], name="list")
+        if type(items) is not list:
+            raise Nonsense("a list that is none")
+        return iter(items)
+
     def __eq__(self, other: object) -> bool:
         """The same object on the student's side; the object itself is not asked."""
         return type(other) is Remote and other._number == self._number

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -160,7 +161,7 @@ def encode(
             return ["i", item.to_bytes((item.bit_length() + 8) // 8, "big", signed=True)]
         if kind is list or kind is tuple:
             return ["l" if kind is list else "t", [walk(x, depth + 1) for x in item]]
-        if kind is dict:
+        if kind is dict or kind is OrderedDict:  # a state_dict; it arrives as a dict
             return ["d", [[walk(k, depth + 1), walk(v, depth + 1)] for k, v in item.items()]]
         if kind is set or kind is frozenset:
             return ["s" if kind is set else "f", [walk(x, depth + 1) for x in item]]

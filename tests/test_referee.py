@@ -295,3 +295,61 @@ def test_a_deaf_process_does_not_block_the_referee():
     )
     results = grade_cells(manifest, [("apply", cell)], start, seed=1)
     assert results[0].verdict is Verdict.TLE
+
+
+MODULE_PRELUDE = """
+import torch
+from torch import nn
+
+GRADING_SEED = 1
+
+
+def gradients_of(model, inputs):
+    '''Runs on the student's side; plain tensors come back.'''
+    model(inputs).sum().backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+"""
+MODULE_CHECK = """
+model = Net(3)
+x = torch.ones(2, 3)
+assert model(x).shape == (2, 1), "a call returns a tensor"
+sizes = [tuple(p.shape) for p in model.parameters()]
+assert sizes == [(1, 3), (1,)], "parameters can be listed"
+state = model.state_dict()
+assert list(state) == ["layer.weight", "layer.bias"], "a state_dict comes out"
+model.load_state_dict({"layer.weight": torch.ones(1, 3), "layer.bias": torch.zeros(1)})
+assert torch.equal(model(x), torch.full((2, 1), 3.0)), "and goes in"
+grads = gradients_of(model, x)
+assert torch.equal(grads["layer.weight"], torch.full((1, 3), 2.0)), "gradients by a prelude helper"
+assert model.layer.in_features == 3, "attributes of attributes"
+model.scale = 2.0
+assert model.scale == 2.0, "attributes can be set"
+"""
+MODULE_ANSWER = """
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layer = nn.Linear(n, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+
+
+def test_a_module_stays_on_its_side_and_works_as_a_handle():
+    check = Check("net-check-1", "net", 1.0, MODULE_CHECK, MODULE_CHECK)
+    manifest = Manifest(
+        stage="98_modules",
+        prelude=[MODULE_PRELUDE],
+        cells=[StudentCell("net", "raise NotImplementedError", "net")],
+        exports={"net": ["Net"]},
+        checks=[check],
+        manual=[],
+        blocked_modules=[],
+        demo_cells=[],
+    )
+    [result] = grade_cells(manifest, [("net", MODULE_ANSWER)], start, seed=1)
+    assert result.verdict is Verdict.AC, result
+    wrong = MODULE_ANSWER.replace("return self.layer(x)", "return self.layer(x) + 1")
+    [result] = grade_cells(manifest, [("net", wrong)], start, seed=1)
+    assert (result.verdict, result.message) == (Verdict.WA, "and goes in")

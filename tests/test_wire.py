@@ -91,6 +91,11 @@ def test_odds_and_ends(value):
     assert type(got) is type(value) and got == value
 
 
+def test_an_ordered_dict_arrives_as_a_dict_in_its_order():
+    got = through(OrderedDict([("b", 1), ("a", 2)]))
+    assert type(got) is dict and list(got.items()) == [("b", 1), ("a", 2)]
+
+
 def test_nan_and_infinities_survive():
     got = through([math.nan, math.inf, -math.inf])
     assert math.isnan(got[0]) and got[1:] == [math.inf, -math.inf]
@@ -107,7 +112,7 @@ class Sneaky(np.ndarray):
     "value",
     [
         object(),
-        OrderedDict(a=1),
+        type("Odd", (OrderedDict,), {})(a=1),
         np.zeros(3).view(Sneaky),
         np.array([object()]),
         np.array(["text"]),
