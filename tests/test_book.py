@@ -320,7 +320,7 @@ def test_a_changed_reference_answer_renews_its_page(fresh: SmallBook) -> None:
 def test_new_results_renew_the_results_page(fresh: SmallBook) -> None:
     fresh.build()
     source = ROOT / "benchmarks" / "results"
-    recipe = next(path for path in sorted(source.iterdir()) if list(path.glob("*.json")))
+    recipe = source / "xor-seeds"
     for path in recipe.glob("*.json"):
         fresh.write(f"benchmarks/results/{recipe.name}/{path.name}", path.read_text("utf-8"))
     fresh.build()

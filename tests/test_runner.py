@@ -377,7 +377,8 @@ def test_each_kind_of_process_can_be_killed(
         assert json.loads(output)["complete"]
         assert digests(out) == digests(twelve[1])
     summary = grade(out, twelve[0], resume=True)
-    assert summary.complete and summary.kept >= 2 and digests(out) == digests(twelve[1])
+    # The second result may be written but not yet noted in the ledger: then it is made again.
+    assert summary.complete and summary.kept >= 1 and digests(out) == digests(twelve[1])
 
 
 def test_ten_random_kills_resume_to_equal_digests(prepared: Path, twelve, tmp_path: Path) -> None:
