@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recipes import small_recipe
 
-from xor2gpt import recipes, results
+from xor2gpt import machine, recipes, results
 from xor2gpt.recipes import runner
 from xor2gpt.recipes.base import Column
 
@@ -146,3 +146,36 @@ def test_summary_is_a_function_of_the_unit_files(stored):
     (stored / "small" / "summary.json").unlink()
     runner.run(small_recipe(), stored, quiet=True)
     assert json.loads((stored / "small" / "summary.json").read_text()) == before
+
+
+BENCHMARK = {
+    "schema": 1,
+    "kind": "benchmark",
+    "benchmark": {"name": "grading", "part": "03_x", "description": "what was measured"},
+    "figures": [
+        {"name": "cpu_ratio.03_x", "value": 0.107, "unit": "1"},
+        {"name": "memory.03_x", "value": 21.01, "unit": "MB"},
+    ],
+    "measured": {},
+    "seconds": {"wall": 2.0, "cpu": 1.5},
+    "machine": machine.describe_machine(),
+    "versions": {"python": "3.11.7"},
+    "date": "2026-11-22T19:58:25Z",
+}
+
+
+def test_a_benchmarks_figures_become_a_table(tmp_path):
+    (tmp_path / "grading").mkdir()
+    (tmp_path / "grading" / "03_x.json").write_text(json.dumps(BENCHMARK))
+    [table] = results.tables(out=tmp_path)
+    assert table.title == "Benchmark grading: 03_x"
+    assert table.rows == [("cpu_ratio", "0.107", "–"), ("memory", "21.0", "MB")]
+    assert (table.date, table.cpu_seconds) == ("2026-11-22", 1.5)
+
+
+def test_a_damaged_benchmark_is_named(tmp_path):
+    (tmp_path / "grading").mkdir()
+    broken = {key: value for key, value in BENCHMARK.items() if key != "machine"}
+    (tmp_path / "grading" / "03_x.json").write_text(json.dumps(broken))
+    with pytest.raises(results.DamagedResult, match=r"03_x\.json"):
+        results.tables(out=tmp_path)

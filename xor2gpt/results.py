@@ -7,6 +7,7 @@ Does not: run anything, read the summary (tables come from the unit files), or k
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from xor2gpt.recipes.stats import mean_sd, wilson
 __all__ = [
     "DamagedResult",
     "ResultTable",
+    "benchmark_tables",
     "cell",
     "load",
     "mean_sd",
@@ -135,7 +137,7 @@ def _table(recipe: Recipe, table: Table, found: dict[str, UnitResult]) -> Result
 
 
 def tables(name: str | None = None, out: Path | None = None) -> list[ResultTable]:
-    """The tables of one recipe, or of all, that have at least one row.
+    """The tables of one recipe, or of all recipes and benchmarks, that have at least one row.
 
     ``out`` is the folder of all results (by default ``benchmarks/results`` of the checkout).
     Raises as `load` does.
@@ -144,4 +146,46 @@ def tables(name: str | None = None, out: Path | None = None) -> list[ResultTable
     for recipe_name in recipes.names() if name is None else [name]:
         recipe, found = recipes.get(recipe_name), load(recipe_name, out)
         shown += [_table(recipe, table, found) for table in recipe.tables]
+    if name is None:
+        shown += benchmark_tables(out)
     return [table for table in shown if table.rows]
+
+
+def benchmark_tables(out: Path | None = None) -> list[ResultTable]:
+    """One table for each result file of a benchmark (``benchmarks/*.py``): its figures.
+
+    Raises `DamagedResult` for a file that calls itself a benchmark's and lacks a field.
+    """
+    shown = []
+    for path in sorted((out or results_folder()).glob("*/*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.get("kind") != "benchmark":
+                continue
+            name, part = data["benchmark"]["name"], data["benchmark"]["part"]
+            shown.append(
+                ResultTable(
+                    recipe=f"benchmarks/{name}.py",
+                    title=f"Benchmark {name}: {part}",
+                    description=data["benchmark"]["description"],
+                    columns=["figure", "value", "unit"],
+                    rows=[
+                        (
+                            figure["name"].removesuffix(f".{part}"),
+                            _number(float(figure["value"]), None),
+                            "–" if figure["unit"] == "1" else str(figure["unit"]),
+                        )
+                        for figure in data["figures"]
+                    ],
+                    machine=machine_line(data["machine"]),
+                    versions=", ".join(f"{k} {v}" for k, v in data["versions"].items()),
+                    date=data["date"][:10],
+                    cpu_seconds=float(data["seconds"]["cpu"]),
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedResult(
+                f"{path} is not a benchmark's result ({type(error).__name__}: {error}): delete it "
+                "and run the benchmark again"
+            ) from error
+    return shown
