@@ -26,6 +26,6 @@ coverage: setup ; @$(RUN) autograder.authoring coverage
 ## make doctor    what this machine can do
 doctor: setup ; @$(RUN) xor2gpt doctor
 ## make soak      what takes minutes to hours: 100 kills, 2,000 submissions
-soak: setup ; @$(RUN) benchmarks.soak
+soak: setup ; @.venv/bin/python benchmarks/soak.py
 ## make clean     remove what was built (.venv stays)
 clean:    ; rm -rf _build .cache .authoring .pytest_cache .ruff_cache .hypothesis

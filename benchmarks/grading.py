@@ -164,7 +164,7 @@ def _empty(plan: Manifest, out: Path) -> Path:
     return out
 
 
-def scaling(plan: Manifest, source: Path, work: Path, found: Measured, repeats: int = 3) -> None:
+def scaling(plan: Manifest, source: Path, work: Path, found: Measured, repeats: int = 5) -> None:
     """Seconds a submission with one worker and with two, from the first result to the last."""
     submissions = collect(source, plan)
     for repeat in range(repeats):
@@ -249,7 +249,7 @@ def measure(name: str, submissions: int, nbgrader: int, meter: CpuMeter) -> Meas
         students = submit_all(course, stage, plan, submissions)
         rounds(course, built, students, nbgrader, meter, work, found)
         one_of_each = folder_of(course, students[: len(KINDS)], work / "each")
-        every = folder_of(course, students[: max(len(KINDS), submissions // 2)], work / "every")
+        every = folder_of(course, students[: min(submissions, 64)], work / "every")
         scaling(built, every, work, found)
         latency(built, every, work, found)
         for turn in range(2):
@@ -324,7 +324,7 @@ def main(
                 "a control group, with intake, our warm-up in every round and gradebook writes "
                 "(SQLite), without feedback. Memory is unique memory (USS): grader and sandboxed "
                 "child of one worker, above one warm referee and one warm interpreter. Speed-up: "
-                "seconds from the first result to the last, the best of three runs each (other "
+                "seconds from the first result to the last, the best of five runs each (other "
                 "work on the machine only makes it slower)."
             ),
             figures=figures,
