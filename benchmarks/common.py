@@ -86,7 +86,12 @@ def write_result(
     seconds: dict[str, float],
     out: Path | None = None,
 ) -> Path:
-    """Write ``OUT/BENCHMARK/NAME.json`` (default: ``benchmarks/results``); returns its path."""
+    """Write ``OUT/BENCHMARK/NAME.json`` (default: ``benchmarks/results``); returns its path.
+
+    ``seconds`` holds ``wall`` and ``cpu`` of the whole measurement.
+    """
+    if set(seconds) != {"wall", "cpu"}:
+        raise ValueError(f"seconds must hold 'wall' and 'cpu', not {sorted(seconds)}")
     found = versions()
     for package in ("nbgrader", "dask", "psycopg"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

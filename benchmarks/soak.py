@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 import grading_kit as kit  # noqa: E402  (after the path)
-from common import figure_lines, write_result  # noqa: E402
+from common import CpuMeter, figure_lines, write_result  # noqa: E402
 
 from autograder.runner import run  # noqa: E402
 from xor2gpt.recipes.base import Figure  # noqa: E402
@@ -40,7 +40,7 @@ from xor2gpt.recipes.base import Figure  # noqa: E402
 GROWTH_MB = 10.0  # of one process, from the first tenth to the end
 
 
-def kills(number: int, seed: int, out: Path | None) -> bool:
+def kills(number: int, seed: int, out: Path | None, meter: CpuMeter) -> bool:
     """``number`` trials; whether all of them resumed to equal digests and nobody survived."""
     began, chance = time.perf_counter(), random.Random(seed)
     manifest, trials = kit.small_manifest(), []
@@ -79,7 +79,7 @@ def kills(number: int, seed: int, out: Path | None) -> bool:
             "killed": dict(Counter(str(trial.killed) for trial in trials)),
             "trials": [asdict(trial) for trial in trials],
         },
-        seconds={"wall": time.perf_counter() - began},
+        seconds={"wall": time.perf_counter() - began, "cpu": meter.seconds},
         out=out,
     )
     print(figure_lines(figures), flush=True)
@@ -116,7 +116,7 @@ def look(main: int, out: Path, tmp: Path) -> Look | None:
     return None
 
 
-def growth(number: int, out: Path | None) -> bool:
+def growth(number: int, out: Path | None, meter: CpuMeter) -> bool:
     """Grade ``number`` submissions of all kinds; whether nothing grew and nothing was left."""
     began, looks = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def growth(number: int, out: Path | None) -> bool:
                 for kind, found in sorted(kinds.items())
             },
         },
-        seconds={"wall": time.perf_counter() - began},
+        seconds={"wall": time.perf_counter() - began, "cpu": meter.seconds},
         out=out,
     )
     print(figure_lines(figures), flush=True)
@@ -200,9 +200,11 @@ def main(
         raise typer.BadParameter(f"unknown part {part!r}: use kills, growth or all")
     passed = True
     if part in ("kills", "all"):
-        passed = kills(number or 100, seed, out) and passed
+        with CpuMeter() as meter:
+            passed = kills(number or 100, seed, out, meter)
     if part in ("growth", "all"):
-        passed = growth(number or 2000, out) and passed
+        with CpuMeter() as meter:
+            passed = growth(number or 2000, out, meter) and passed
     if not passed:
         raise SystemExit("the soak failed: see the figures above")
 
