@@ -70,3 +70,17 @@ def test_a_quiz_that_cannot_be_read_is_a_problem(course: Course) -> None:
     (course.root / "book" / "quizzes" / "01_lines.yml").unlink()
     problems = check(course.root, "01_lines").problems
     assert "the quiz cannot be read" in problems[0]
+
+
+def test_a_page_of_the_book_has_a_table_without_cells(course: Course) -> None:
+    """A bank that belongs to no stage is covered by questions and pages alone."""
+    name = "language_models"
+    table = course.root / f"tests/coverage/{name}.yml"
+    table.write_text(
+        f"stage: {name}\nitems:\n  - id: L-1\n    source: a book\n    what: a line\n"
+        '    answered_by: ["page:book/glossary.md#term-gradient", idea, "quiz:q1.1"]\n'
+    )
+    bank = (course.root / "book/quizzes/01_lines.yml").read_text()
+    (course.root / f"book/quizzes/{name}.yml").write_text(bank.replace("01_lines", name))
+    [problem] = check(course.root, name).problems
+    assert problem == f"tests/coverage/{name}.yml: item 'L-1': 'idea' is no cell of {name}"

@@ -111,7 +111,7 @@ def test_the_optional_fields_may_be_left_out(write) -> None:
     assert got.questions[4].distractors == []
 
 
-def test_only_the_diagnostics_have_no_objectives(write) -> None:
+def test_only_banks_of_pages_have_no_objectives(write) -> None:
     data = bank()
     del data["questions"][0]["objective"]
     data["questions"][1]["objective"] = "D2"

@@ -1,7 +1,8 @@
 """Coverage tables: where the course answers each item of its sources.
 
 Does: read ``tests/coverage/NN_slug.yml`` and check that everything an item points at exists: a
-cell, an exercise, a quiz question, a page of the book.
+cell, an exercise, a quiz question, a page of the book. A table named after a bank of the book's own
+pages (such as ``language_models``) belongs to no stage: its places are questions and pages.
 Does not: judge whether the place answers the item well. That is for a reader.
 """
 
@@ -89,14 +90,16 @@ def load(root: Path, name: str) -> Table:
 
 def check(root: Path, name: str) -> Table:
     """The table of a stage, with everything that it points at looked up."""
-    table, stage = load(root, name), Stage.load(root, name)
+    table = load(root, name)
+    stage = None if name in quizzes.PAGE_BANKS else Stage.load(root, name)
     bank_path = root / "book" / "quizzes" / f"{name}.yml"
     try:
         questions = quizzes.load(bank_path).ids()
     except quizzes.QuizError as error:
         questions = set()
         table.problems.append(f"{_label(name)}: the quiz cannot be read: {error}")
-    cells = {cell.id for cell in stage.cells}
+    cells = {cell.id for cell in stage.cells} if stage else set()
+    exercises = set(stage.exercises) if stage else set()
     seen: set[str] = set()
     for item in table.items:
         where = f"{_label(name)}: item '{item.id}'"
@@ -104,24 +107,29 @@ def check(root: Path, name: str) -> Table:
             table.problems.append(f"{where}: the id is used twice")
         seen.add(item.id)
         for place in item.answered_by:
-            for problem in _place(place, root, stage, cells, questions):
+            for problem in _place(place, root, name, cells, exercises, questions):
                 table.problems.append(f"{where}: {problem}")
     return table
 
 
 def _place(
-    place: str, root: Path, stage: Stage, cells: set[str], questions: set[str]
+    place: str,
+    root: Path,
+    table: str,
+    cells: set[str],
+    exercises: set[str],
+    questions: set[str],
 ) -> Iterator[str]:
     kind, _, name = place.partition(":")
     if not name:
         if place not in cells:
-            yield f"'{place}' is no cell of {stage.name}"
+            yield f"'{place}' is no cell of {table}"
     elif kind == "exercise":
-        if name not in stage.exercises:
-            yield f"'{place}' is no exercise of {stage.name}"
+        if name not in exercises:
+            yield f"'{place}' is no exercise of {table}"
     elif kind == "quiz":
         if name not in questions:
-            yield f"'{place}' is no question of book/quizzes/{stage.name}.yml"
+            yield f"'{place}' is no question of book/quizzes/{table}.yml"
     elif kind == "page":
         path, _, anchor = name.partition("#")
         if not path.startswith("book/") or not (root / path).is_file():

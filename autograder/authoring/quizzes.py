@@ -41,7 +41,8 @@ QUESTION_ID = re.compile(r"^[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*$")
 OBJECTIVE = re.compile(r"^O\d+\.\d+$")
 LABEL = re.compile(r"^[A-Z]\d+(?:\.\d+)?$")  # the diagnostics may number what they test: D1
 PLACEHOLDER = re.compile(r"\{\{(\d+)\}\}")
-WITHOUT_OBJECTIVES = "diagnostics"  # the one bank that belongs to no stage
+# banks of the book's own pages: they belong to no stage, so their questions need no objective
+PAGE_BANKS = frozenset({"diagnostics", "language_models"})
 
 
 class QuizError(Exception):
@@ -393,7 +394,7 @@ def load(path: Path | str) -> Bank:
             raise fields.error("id", f"{name!r} is used twice")
         seen.add(name)
         fields.where = f"{top.where}: question '{name}'"
-        questions.append(_question(fields, needs_objective=stage != WITHOUT_OBJECTIVES))
+        questions.append(_question(fields, needs_objective=stage not in PAGE_BANKS))
     bank = Bank(path, stage, top.text("title"), questions)
     top.nothing_else()
     return bank

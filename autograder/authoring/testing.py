@@ -56,7 +56,8 @@ class Outcome:
 def parts(workers: int) -> list[Part]:
     """What ``make test`` runs. The two long ones come first."""
     python = sys.executable
-    pytest = (python, "-m", "pytest", "-q", "--dist", "loadfile")
+    # a worker gets a module, or a class where a long module has several (stages, browser pages)
+    pytest = (python, "-m", "pytest", "-q", "--dist", "loadscope")
     nbval = (
         *(python, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "solutions"),
         *("--nbval-cell-timeout", "120", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"),

@@ -20,7 +20,9 @@ import matplotlib
 matplotlib.use("svg")
 
 from matplotlib import pyplot as plt  # noqa: E402  the backend has to be chosen first
+from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 
@@ -60,6 +62,67 @@ DARK = Palette(
     panels=("#1b2733", "#22374a", "#2a4a66", "#336185"),
     school={"S": "#6cc0f5", "C": "#f5a35c", "B": "#4fd1a5", "H": "#e39ad2", "G": "#c4c4c4"},
 )
+
+
+def blank(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches; one unit of its axes is a tenth of an inch."""
+    figure = plt.figure(figsize=(width, height))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set(xlim=(0, 10 * width), ylim=(0, 10 * height))
+    axes.axis("off")
+    return figure, axes
+
+
+def box(
+    axes: Axes,
+    palette: Palette,
+    centre: tuple[float, float],
+    size: tuple[float, float],
+    title: str,
+    note: str = "",
+    panel: int = 1,
+) -> None:
+    """A rounded box with a bold title and, below it, a smaller note (both may have lines)."""
+    (x, y), (width, height) = centre, size
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=1.0",
+            facecolor=palette.panels[panel],
+            edgecolor=palette.text,
+            lw=1.0,
+        )
+    )
+    up = 1.5 + 0.9 * note.count("\n") if note else 0.0
+    style = {"ha": "center", "va": "center", "color": palette.text}
+    axes.text(x, y + up, title, weight="bold", **style)
+    if note:
+        axes.text(x, y - 1.4 - 0.2 * note.count("\n"), note, fontsize=9.5, **style)
+
+
+def arrow(
+    axes: Axes,
+    palette: Palette,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    bend: float = 0.0,
+) -> None:
+    """An arrow from ``start`` to ``end``; ``bend`` curves it."""
+    axes.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-|>",
+            mutation_scale=13,
+            color=palette.text,
+            lw=1.3,
+            shrinkA=0,
+            shrinkB=0,
+        )
+    )
 
 
 def main(

@@ -103,8 +103,7 @@ def open_all_details(page: Page) -> None:
     page.evaluate("() => document.querySelectorAll('article details').forEach(d => d.open = true)")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_sound(context: BrowserContext, site: str, name: str) -> None:
+def page_is_sound(context: BrowserContext, site: str, name: str) -> None:
     """Console, network, formulas, a telephone's width, and axe in light and dark."""
     page, watch = context.new_page(), Watch()
     watch.over(page, site)
@@ -133,6 +132,21 @@ def test_a_page_is_sound(context: BrowserContext, site: str, name: str) -> None:
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert axe(page, "color-contrast", "link-in-text-block") == [], "in dark"
     assert page.evaluate(CODE_CONTRAST) == [], "code in dark"
+
+
+def share_of_pages(names: list[str]) -> type:
+    """A class of tests for some of the pages: several of them can run side by side."""
+
+    class Share:
+        @pytest.mark.parametrize("name", names)
+        def test_a_page_is_sound(self, context: BrowserContext, site: str, name: str) -> None:
+            page_is_sound(context, site, name)
+
+    return Share
+
+
+for _share in range(4):
+    globals()[f"TestPages{_share}"] = share_of_pages(PAGES[_share::4])
 
 
 def test_the_first_page_leads_to_the_welcome_page(page: Page, site: str) -> None:

@@ -25,7 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from autograder.authoring.quizzes import (
-    WITHOUT_OBJECTIVES,
+    PAGE_BANKS,
     Bank,
     Choice,
     Fill,
@@ -191,7 +191,7 @@ class Quiz(SphinxDirective):
         return h(
             "div",
             {"class": "quiz-bar", "hidden": True},
-            [modes] if bank.stage != WITHOUT_OBJECTIVES else [],
+            [modes] if bank.stage not in PAGE_BANKS else [],
             h(
                 "div",
                 {"class": "quiz-progress"},
