@@ -290,6 +290,23 @@ def check_disk() -> Check:
     return Check("course", "disk", "ok", found)
 
 
+def check_data() -> Check:
+    """Say where data are kept; warn when ``XOR2GPT_MIRROR`` names a folder that is not there."""
+    try:
+        from xor2gpt.data import store
+
+        source, cache = store.mirror(), store.cache_root()
+    except ImportError as error:
+        return Check("course", "data", "warn", str(error), "install the packages, see above")
+    if source and not source.is_url and not source.folder.is_dir():
+        found = f"XOR2GPT_MIRROR is {source.base!r}, which is not there"
+        remedy = "set it to a folder or address that holds the data, or unset it"
+        return Check("course", "data", "warn", found, remedy)
+    return Check(
+        "course", "data", "ok", f"kept in {cache}; mirror: {source.base if source else 'none'}"
+    )
+
+
 def check_threads() -> Check:
     """Warn when more threads are set than cores can be used: small models then run far slower."""
     physical, logical, usable = machine.cores()
@@ -413,7 +430,8 @@ def run_checks() -> list[Check]:
     pins = read_pins(ROOT / "requirements.txt")
     student = read_pins(ROOT / "requirements-student.txt")
     checks = [check_python(), check_packages(student or pins, student or pins)]
-    checks += [check_installation(), check_device(), check_memory(), check_disk(), check_threads()]
+    checks += [check_installation(), check_device(), check_memory(), check_disk(), check_data()]
+    checks.append(check_threads())
     if student is not None and pins is not None:
         others = {package: pin for package, pin in pins.items() if package not in student}
         checks.append(check_packages({}, others, group="grader"))

@@ -26,6 +26,7 @@ from nbformat import NotebookNode
 from autograder.authoring.stage import Stage, StageError
 
 SCRATCH = ".authoring"
+EMPTY_DATA = Path(__file__).resolve().parents[2] / ".cache" / "no-data"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
@@ -161,10 +162,17 @@ def write_notebook(root: Path, name: str) -> Path:
 
 
 def kernel_environment() -> dict[str, str]:
-    """The environment in which stored outputs are made: one thread, no data but embedded data."""
-    drop = {"XOR2GPT_MIRROR", "XOR2GPT_DATA"}
-    kept = {key: value for key, value in os.environ.items() if key not in drop}
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    """The environment in which stored outputs are made: one thread, no data but embedded data.
+
+    No mirror, and a data folder in which nothing is ever put: what a machine happens to have
+    downloaded cannot reach an output.
+    """
+    kept = {key: value for key, value in os.environ.items() if key != "XOR2GPT_MIRROR"}
+    return kept | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "XOR2GPT_DATA": str(EMPTY_DATA),
+    }
 
 
 def run(root: Path, name: str, timeout: int = 300) -> dict[str, float]:

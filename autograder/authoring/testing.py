@@ -26,11 +26,16 @@ COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed)")
 
 @dataclass(frozen=True)
 class Part:
-    """One command of the test run. ``pytest`` tells whether its last lines count tests."""
+    """One command of the test run.
+
+    ``pytest`` tells whether its last lines count tests, ``mirror`` whether it may see the real data
+    that ``XOR2GPT_MIRROR`` names (stored outputs are compared without them).
+    """
 
     name: str
     command: tuple[str, ...]
     pytest: bool = True
+    mirror: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,22 @@ def parts(workers: int) -> list[Part]:
         *("-n", str(workers), "--dist", "loadfile", "--timeout", "600"),
     )
     return [
-        Part("tests", (*pytest, "-n", str(workers), "tests")),
+        Part("tests", (*pytest, "-n", str(workers), "tests"), mirror=True),
         Part("notebooks (nbval)", nbval),
         Part("ruff check", (python, "-m", "ruff", "check", "."), pytest=False),
         Part("ruff format", (python, "-m", "ruff", "format", "--check", "."), pytest=False),
     ]
+
+
+def environment(part: Part) -> dict[str, str]:
+    """What a part's process sees: the stored outputs' environment, the venv's programs first."""
+    found = kernel_environment()
+    found["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if part.mirror:
+        found.pop("XOR2GPT_DATA")
+        real = ("XOR2GPT_MIRROR", "XOR2GPT_DATA")
+        found |= {name: os.environ[name] for name in real if os.environ.get(name)}
+    return found
 
 
 def run_part(part: Part, root: Path) -> Outcome:
@@ -76,7 +92,7 @@ def run_part(part: Part, root: Path) -> Outcome:
     done = subprocess.run(
         part.command,
         cwd=root,
-        env=kernel_environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=environment(part),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -54,7 +54,7 @@ ROLES: dict[str, tuple[str, dict[str, bool] | None, set[str]]] = {
 }
 EXERCISES, MANUALS, OBJECTIVES = (4, 10), (1, 2), (4, 7)
 MOST_THREE_STARS = 0.2
-CPU_SECONDS = 20
+CPU_SECONDS = 60
 
 
 @rule("metadata")
