@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from xor2gpt import recipes, results
 from xor2gpt.recipes import files, iris_splits, runner, xor_seeds
 from xor2gpt.recipes.base import Column, Figure, Outcome, Recipe, Table, Unit
+from xor2gpt.recipes.scratch import open_scratch
 
 TIMES = {"seconds", "date"}
 
@@ -221,6 +222,141 @@ def test_resume_after_kill_9_gives_the_same_summary(tmp_path):
         assert resumed == uninterrupted, name
 
 
+# --- checkpoints inside a unit --------------------------------------------------------------------
+
+
+def steps_recipe(run_unit) -> Recipe:
+    """Two units of two seeds that keep checkpoints; not registered."""
+    return dataclasses.replace(
+        small_recipe(run_unit),
+        units=(Unit("a", "a", (0, 1), {}), Unit("b", "b", (2, 3), {})),
+        tables=(),
+        keeps_checkpoints=True,
+    )
+
+
+def counting_unit(unit, advance, scratch, *, log: Path, pause: float = 0.0, stop: int = -1):
+    """30 multiplications a seed, the state saved after each; ``log`` gets a line for each."""
+    values = []
+    for seed in unit.seeds:
+        state = scratch / f"{seed}.txt"
+        step, value = json.loads(state.read_text()) if state.exists() else (0, 1.0 + seed)
+        while step < 30:
+            if step == stop:
+                raise KeyboardInterrupt
+            step, value = step + 1, 3.7 * (value / 8) * (1 - value / 8) * 8
+            files.atomic_write(state, json.dumps([step, value]))
+            with log.open("a") as lines:
+                lines.write(f"{seed} {step}\n")
+            time.sleep(pause)
+        values.append(value)
+        advance(1)
+    return Outcome({"value": values})
+
+
+KILLED = """
+import functools, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_recipes as t
+out = Path({out!r})
+run_unit = functools.partial(t.counting_unit, log=out / "log.txt", pause={pause})
+t.runner.run(t.steps_recipe(run_unit), out, quiet=True, scratch=out / "scratch")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
+def test_a_killed_unit_goes_on_inside_a_training(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+
+    def program(out, pause):
+        tests = str(Path(__file__).parent)
+        return [sys.executable, "-c", KILLED.format(tests=tests, out=str(out), pause=pause)]
+
+    def log(folder):
+        path = folder / "log.txt"
+        return path.read_text().splitlines() if path.exists() else []
+
+    process = subprocess.Popen(program(cut, 0.02))
+    deadline = time.monotonic() + 120
+    while "1 5" not in log(cut):  # in the middle of the second seed of the first unit
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not list((cut / "small").glob("*.json")), "no unit was finished"
+    subprocess.run(program(cut, 0.0), check=True, timeout=120)
+    subprocess.run(program(whole, 0.0), check=True, timeout=120)
+    for name in ("a.json", "b.json", "summary.json"):
+        resumed, uninterrupted = (without_times(each / "small" / name) for each in (cut, whole))
+        assert resumed == uninterrupted, name
+    lines = log(cut)
+    assert len(lines) - len(set(lines)) <= 1, "finished steps were run again"
+    seconds = json.loads((cut / "small" / "a.json").read_text())["seconds"]
+    assert seconds["starts"] == 2 and seconds["wall"] > 0.4, "the time before the kill is lost"
+    assert not list((cut / "scratch" / "small").iterdir()), "a finished unit left its scratch"
+
+
+def test_checkpoints_survive_ctrl_c_and_other_code_starts_anew(tmp_path):
+    log = tmp_path / "log.txt"
+
+    def stopped(unit, advance, scratch):
+        return counting_unit(unit, advance, scratch, log=log, stop=4 if unit.name == "b" else -1)
+
+    def run(run_unit):
+        recipe = steps_recipe(run_unit)
+        runner.run(recipe, tmp_path, quiet=True, scratch=tmp_path / "scratch")
+
+    with pytest.raises(runner.Stopped, match="1 of 2 units are kept"):
+        run(stopped)
+    (kept,) = (tmp_path / "scratch" / "small").iterdir()
+    owner = json.loads((kept / "owner.json").read_text())
+    assert kept.name.startswith("b-") and (kept / "2.txt").exists()
+    owner["made_by"]["source"] = "other code"
+    (kept / "owner.json").write_text(json.dumps(owner))
+    run(lambda unit, advance, scratch: counting_unit(unit, advance, scratch, log=log))
+    assert log.read_text().splitlines().count("2 1") == 2, "another version's state was used"
+
+
+def test_fresh_deletes_checkpoints(tmp_path):
+    run_unit = lambda u, a, s: counting_unit(u, a, s, log=tmp_path / "log.txt", stop=9)  # noqa: E731
+    recipe = steps_recipe(run_unit)
+    for _ in range(2):
+        with pytest.raises(runner.Stopped):
+            runner.run(recipe, tmp_path, quiet=True, scratch=tmp_path / "s", fresh=True)
+    assert (tmp_path / "log.txt").read_text().splitlines().count("0 1") == 2
+
+
+def test_two_processes_never_share_a_scratch_folder(tmp_path):
+    import psutil
+
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        since = psutil.Process(sleeper.pid).create_time()
+        owner = {"pid": sleeper.pid, "since": since, "made_by": {}}
+        (tmp_path / "owner.json").write_text(json.dumps(owner))
+        with pytest.raises(RuntimeError, match=f"process {sleeper.pid} is running this unit"):
+            open_scratch(tmp_path, {})
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert open_scratch(tmp_path, {}), "what a dead process left is taken over"
+
+
+def test_checkpoints_change_no_fingerprint():
+    """The committed files of the older recipes stay valid."""
+    found = {
+        name: [recipes.get(name).fingerprint(unit) for unit in recipes.get(name).units[:1]]
+        for name in ("xor-seeds", "iris-splits")
+    }
+    assert found == {"xor-seeds": ["526fddedbffa718f"], "iris-splits": ["da0b94b11ff29338"]}
+    recipe = small_recipe()
+    keeping = dataclasses.replace(recipe, keeps_checkpoints=True, threads=2)
+    assert keeping.fingerprint(recipe.units[0]) == recipe.fingerprint(recipe.units[0])
+
+
 @given(cut=st.integers(0, 4000))
 @settings(max_examples=30, deadline=None)
 def test_a_file_cut_anywhere_does_not_count(tmp_path_factory, cut):
@@ -275,7 +411,7 @@ def test_round_trip(tmp_path_factory, values, title):
         run_unit=lambda u, a: Outcome({"m": values}),
     )
     setting = runner._Setting({"cpu": "x"}, {"python": "3"}, None, None, "unknown")
-    content = runner._run_unit(recipe, unit, setting, lambda n: None)
+    content = runner._run_unit(recipe, unit, setting, lambda n: None, folder)
     files.atomic_write(folder / "u.json", files.to_text(content))
     assert json.loads(files.to_text(content)) == content
     result = files.read_unit(folder / "u.json")

@@ -385,7 +385,8 @@ def generate(
     """Write text with a saved model; the text goes to stdout as it is made.
 
     FOLDER is what `GPT.save` wrote, with the tokenizer's tokenizer.json beside it, or a folder of
-    transformers' GPT-2, Llama or Qwen3.
+    transformers' GPT-2, Llama or Qwen3. A text that outgrows the model's context goes on from its
+    last half.
     """
     import sys
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from xor2gpt.machine import machine_line
 from xor2gpt.recipes.base import Column, Recipe, Table, UnitResult
 from xor2gpt.recipes.files import DamagedResult, read_unit
 from xor2gpt.recipes.runner import finished_units, results_folder
-from xor2gpt.recipes.stats import mean_sd, wilson
+from xor2gpt.recipes.stats import gains, mean_sd, wilson
 
 __all__ = [
     "DamagedResult",
     "ResultTable",
     "benchmark_tables",
     "cell",
+    "gains",
     "load",
     "mean_sd",
     "results_folder",
@@ -88,9 +89,14 @@ def _number(value: float, digits: int | None) -> str:
     return f"{value:.{_decimals(value, 3) if digits is None else digits}f}"
 
 
-def cell(column: Column, result: UnitResult) -> str:
-    """What ``column`` shows of a unit's result; ``"–"`` where the unit has no such metric."""
+def cell(column: Column, result: UnitResult, found: Mapping[str, UnitResult] | None = None) -> str:
+    """What ``column`` shows of a unit's result; ``"–"`` where the unit has no such metric.
+
+    ``found`` holds the recipe's other results, which a ``"gain"`` needs.
+    """
     values = result.per_seed.get(column.metric)
+    if column.show == "gain":
+        values = gains(column.metric, result, found or {}) or None
     if values is None:
         return "–"
     if column.show == "rate":
@@ -98,16 +104,17 @@ def cell(column: Column, result: UnitResult) -> str:
         low, high = wilson(hits, trials)
         return f"{100 * hits / trials:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
     scaled = column.scale * np.asarray(values, dtype=np.float64)
-    if column.show != "mean":
+    if column.show not in ("mean", "gain"):
         functions = {"median": np.median, "min": np.min, "max": np.max}
         return _number(float(functions[column.show](scaled)), column.digits)
     mean, sd = mean_sd(scaled)
+    sign = "+" if column.show == "gain" else ""
     if not math.isfinite(sd):  # one seed has no spread to show
         return _number(mean, column.digits)
     digits = column.digits
     if digits is None:  # two digits of the spread say how far to trust the mean
         digits = min(_decimals(sd, 2), 6) if sd else _decimals(mean, 3)
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+    return f"{mean:{sign}.{digits}f} ± {sd:.{digits}f}"
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -125,7 +132,7 @@ def _table(recipe: Recipe, table: Table, found: dict[str, UnitResult]) -> Result
         description=table.description,
         columns=["configuration", "seeds", *(column.heading for column in table.columns)],
         rows=[
-            (r.title, str(len(r.seeds)), *(cell(column, r) for column in table.columns))
+            (r.title, str(len(r.seeds)), *(cell(column, r, found) for column in table.columns))
             for r in results
         ],
         machine=_lines(machine_line(r.machine) for r in results),

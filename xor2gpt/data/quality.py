@@ -327,7 +327,7 @@ def _find_duplicates(
     originals: list[int] = []
     for index, text in enumerate(texts):
         normal = normalise_text(text)
-        if not normal:
+        if not normal or len(text.strip()) < limits.shortest:
             continue
         key = hashlib.sha256(normal.encode("utf-8", "surrogatepass")).digest()
         if key in first:
@@ -362,7 +362,8 @@ def _find_duplicates(
 def check_quality(texts: Sequence[str], thresholds: Thresholds | None = None) -> QualityReport:
     """Look at every text and report; nothing is changed.
 
-    The first of several duplicates is no fault, its repetitions are. Near duplicates are found
+    The first of several duplicates is no fault, its repetitions are. Texts below the shortest
+    length are not compared: two times "ok" says nothing. Near duplicates are found
     with high probability, not with certainty: texts of similarity 0.7 are compared in 998 of 1,000
     cases, of 0.9 practically always; what is reported was measured exactly.
 
@@ -429,10 +430,11 @@ class Planted:
     faults: tuple[Fault, ...]
 
 
+# What stands between words, and words: shuffled, so that no two planted texts are alike.
 _FOREIGN = (
-    "Съешь ещё этих мягких булок и выпей чаю",
-    "今天天气很好我们去公园散步吧朋友们",
-    "Ο γρήγορος σκύλος τρέχει στο πάρκο",
+    (" ", "собака кошка дом река лес окно стол зима книга город море хлеб"),
+    (" ", "σκύλος γάτα σπίτι ποτάμι δάσος παράθυρο τραπέζι βιβλίο πόλη θάλασσα ψωμί νύχτα"),
+    ("", "天 地 人 山 水 火 木 金 土 日 月 星 花 鸟 鱼 虫 春 夏 秋 冬"),
 )
 _ACCENTS = ("é", "ü", "ß", "–", "’", "ñ")
 PLANTABLE = tuple(kind for kind in KINDS if kind != "long")
@@ -495,7 +497,9 @@ def _damage(kind: str, text: str, rng: np.random.Generator) -> str:
     if kind == "repetition":
         return text[: max(8, len(text) // 3)] * 4
     if kind == "foreign script":
-        return _FOREIGN[int(rng.integers(len(_FOREIGN)))] + f" {int(rng.integers(10**6))}"
+        between, listed = _FOREIGN[int(rng.integers(len(_FOREIGN)))]
+        words = listed.split()
+        return between.join(words[int(place)] for place in rng.permutation(len(words)))
     inserted = {
         "replacement character": "\ufffd",
         "control character": chr(int(rng.integers(1, 9))),

@@ -6,7 +6,16 @@ Does not: run a recipe on import, or import torch or scikit-learn before a recip
 To add a recipe, write a module that calls `register`, and import it below.
 """
 
-from xor2gpt.recipes import iris_splits, xor_seeds
+from xor2gpt.recipes import (
+    cifar10_ablation,
+    cifar10_cpu,
+    grammar_small,
+    iris_splits,
+    mnist_cpu,
+    shakespeare_char,
+    tiny_imagenet,
+    xor_seeds,
+)
 from xor2gpt.recipes.base import (
     Column,
     Figure,
@@ -30,9 +39,15 @@ __all__ = [
     "Unit",
     "UnitResult",
     "UnknownRecipe",
+    "cifar10_ablation",
+    "cifar10_cpu",
     "get",
+    "grammar_small",
     "iris_splits",
+    "mnist_cpu",
     "names",
     "register",
+    "shakespeare_char",
+    "tiny_imagenet",
     "xor_seeds",
 ]

@@ -5,7 +5,8 @@ Does not: run anything (see `xor2gpt.recipes.runner`), or read settings from fil
 who wants another setting writes another recipe, so that a name always means the same run.
 
 A recipe is a tuple of *units*. A unit is the piece of work that one result file holds: one
-configuration over all its seeds. A kill costs at most the unit it happened in.
+configuration over all its seeds. A kill costs at most the unit it happened in; where a unit takes
+minutes, the recipe keeps checkpoints in a scratch folder, and a kill costs seconds.
 """
 
 from __future__ import annotations
@@ -121,14 +122,15 @@ class Column:
     """A column of a results table: what is shown of one metric, and how.
 
     ``show`` is ``"mean"`` (mean ± sd over seeds), ``"rate"`` (share of seeds for which the metric
-    is 1, in %, with its 95 % Wilson interval), or ``"median"``, ``"min"``, ``"max"``. ``scale``
-    multiplies the metric first (100 for a share in %). ``digits`` are decimals; ``None`` shows
-    three significant digits.
+    is 1, in %, with its 95 % Wilson interval), ``"median"``, ``"min"``, ``"max"``, or ``"gain"``
+    (the difference, seed by seed, to the unit that ``hyper["against"]`` names; mean ± sd over the
+    seeds that both have; a dash for a unit that names none). ``scale`` multiplies the metric first
+    (100 for a share in %). ``digits`` are decimals; ``None`` shows three significant digits.
     """
 
     heading: str
     metric: str
-    show: Literal["mean", "rate", "median", "min", "max"] = "mean"
+    show: Literal["mean", "rate", "median", "min", "max", "gain"] = "mean"
     scale: float = 1.0
     digits: int | None = None
 
@@ -150,6 +152,11 @@ class Recipe:
     ``run_unit(unit, advance)`` does the work and calls ``advance(n)`` after each ``n`` seeds;
     ``figures(results)`` turns the results of all units, in order, into `Figure` s;
     ``device`` is the device the code runs on, ``threads`` the number of threads it may use.
+
+    With ``keeps_checkpoints`` it is called as ``run_unit(unit, advance, scratch)``. ``scratch`` is
+    a folder of this unit alone: it survives a kill and is deleted once the unit's file is written.
+    What the unit saves there must let it end with the same outcome, wherever it was stopped.
+    Neither ``threads`` nor ``keeps_checkpoints`` is part of what a unit is.
     """
 
     name: str
@@ -157,11 +164,12 @@ class Recipe:
     description: str
     version: int
     units: tuple[Unit, ...]
-    run_unit: Callable[[Unit, Advance], Outcome]
+    run_unit: Callable[..., Outcome]
     figures: Callable[[list[UnitResult]], list[Figure]]
     tables: tuple[Table, ...]
     device: str = "cpu"
     threads: int = 1
+    keeps_checkpoints: bool = False
 
     def __post_init__(self) -> None:
         unit_names = [unit.name for unit in self.units]

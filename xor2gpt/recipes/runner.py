@@ -2,6 +2,7 @@
 
 Does: show progress on stderr, write one result file per unit at once when it is done, resume from
 the files that are there, record machine, versions, seconds and commit, print the figures.
+A unit that keeps checkpoints gets a scratch folder, so that it goes on inside a training.
 Does not: use more threads than the recipe allows, read settings, or take a file for a result that
 another version of the recipe wrote.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import shutil
 import subprocess
 import sys
 import time
@@ -34,8 +36,9 @@ from xor2gpt.recipes.files import (
     remove_leftovers,
     to_text,
 )
+from xor2gpt.recipes.scratch import Stopwatch, open_scratch
 
-__all__ = ["Stopped", "finished_units", "results_folder", "run", "summarise"]
+__all__ = ["Stopped", "finished_units", "results_folder", "run", "scratch_folder", "summarise"]
 
 COURSE_ROOT = Path(xor2gpt.__file__).resolve().parents[1]
 
@@ -59,6 +62,12 @@ def results_folder() -> Path:
     """``benchmarks/results`` of the course's checkout, or else of the current folder."""
     root = COURSE_ROOT if (COURSE_ROOT / "benchmarks").is_dir() else Path.cwd()
     return root / "benchmarks" / "results"
+
+
+def scratch_folder() -> Path:
+    """``.cache/recipes`` of the course's checkout, or else of the current folder."""
+    root = COURSE_ROOT if (COURSE_ROOT / "benchmarks").is_dir() else Path.cwd()
+    return root / ".cache" / "recipes"
 
 
 def _commit() -> tuple[str | None, bool | None]:
@@ -97,12 +106,26 @@ def _limited_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_unit(recipe: Recipe, unit: Unit, setting: _Setting, advance: Advance) -> dict[str, Any]:
-    """Do the work of one unit and return the content of its file."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    with _limited_threads(recipe.threads):
+def _work(
+    recipe: Recipe, unit: Unit, setting: _Setting, advance: Advance, scratch: Path
+) -> tuple[Outcome, dict[str, float]]:
+    """The unit's outcome and the wall and CPU seconds it took, those before a kill included."""
+    if not recipe.keeps_checkpoints:
+        wall, cpu = time.perf_counter(), time.process_time()
         outcome = recipe.run_unit(unit, advance)
-    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        return outcome, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    open_scratch(scratch, {"source": setting.source_sha256, "versions": setting.versions})
+    with Stopwatch(scratch / "seconds.json").running() as watch:
+        outcome = recipe.run_unit(unit, advance, scratch)
+    return outcome, {**watch.seconds(), "starts": watch.starts}
+
+
+def _run_unit(
+    recipe: Recipe, unit: Unit, setting: _Setting, advance: Advance, scratch: Path
+) -> dict[str, Any]:
+    """Do the work of one unit and return the content of its file."""
+    with _limited_threads(recipe.threads):
+        outcome, seconds = _work(recipe, unit, setting, advance, scratch)
     _check_outcome(recipe, unit, outcome)
     return plain(
         {
@@ -237,15 +260,18 @@ def run(
     fresh: bool = False,
     quiet: bool = False,
     command: str = "",
+    scratch: Path | None = None,
 ) -> list[Figure]:
     """Run what is missing of ``recipe``, write its files below ``out / recipe.name``; its figures.
 
-    ``fresh`` first deletes the recipe's result files. ``quiet`` shows neither bar nor lines on
-    stderr. ``command`` is what the messages tell a reader to type to resume. ``summary.json`` is
-    there only while every unit is. Raises `Stopped` on Ctrl-C, ``RuntimeError`` where the recipe's
-    device does not work.
+    ``fresh`` first deletes the recipe's result files and what killed runs left in its folder below
+    ``scratch`` (by default `scratch_folder`; only recipes that keep checkpoints use it). ``quiet``
+    shows neither bar nor lines on stderr. ``command`` is what the messages tell a reader to type to
+    resume. ``summary.json`` is there only while every unit is. Raises `Stopped` on Ctrl-C,
+    ``RuntimeError`` where the recipe's device does not work or where another process runs the unit.
     """
     folder = (out or results_folder()) / recipe.name
+    scratch = (scratch or scratch_folder()) / recipe.name
     command = command or f"python -m xor2gpt train {recipe.name}"
 
     def say(message: str) -> None:
@@ -258,12 +284,15 @@ def run(
     remove_leftovers(folder)
     if fresh:
         _delete_units(recipe, folder, {"summary.json"} | {f"{u.name}.json" for u in recipe.units})
+        shutil.rmtree(scratch, ignore_errors=True)
     results = finished_units(recipe, folder, say)
     missing = [unit for unit in recipe.units if unit.name not in results]
     say(_opening(recipe, results, missing))
     if missing:
         (folder / "summary.json").unlink(missing_ok=True)
-        _run_missing(recipe, missing, folder, set(results), quiet=quiet, say=say, command=command)
+        _run_missing(
+            recipe, missing, folder, set(results), scratch, quiet=quiet, say=say, command=command
+        )
         results = finished_units(recipe, folder)
     known = {f"{unit.name}.json" for unit in recipe.units}
     foreign = {path.name for path in folder.glob("*.json")} - known - {"summary.json"}
@@ -289,6 +318,7 @@ def _run_missing(
     missing: list[Unit],
     folder: Path,
     done: set[str],
+    scratch: Path,
     *,
     quiet: bool,
     say: Callable[[str], None],
@@ -299,8 +329,10 @@ def _run_missing(
     try:
         with _progress(recipe, done, quiet) as start:
             for unit in missing:
-                content = _run_unit(recipe, unit, setting, start(unit))
+                own = scratch / f"{unit.name}-{recipe.fingerprint(unit)}"
+                content = _run_unit(recipe, unit, setting, start(unit), own)
                 atomic_write(folder / f"{unit.name}.json", to_text(content) + "\n")
+                shutil.rmtree(own, ignore_errors=True)
                 done.add(unit.name)
                 say(
                     f"  {len(done)}/{len(recipe.units)} {unit.name}: "

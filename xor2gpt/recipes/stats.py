@@ -1,6 +1,7 @@
 """The few statistics that figures and tables are made of.
 
-Does: mean and standard deviation over seeds; the 95 % Wilson interval of a rate.
+Does: mean and standard deviation over seeds; the 95 % Wilson interval of a rate; differences
+between two units, seed by seed.
 Does not: test hypotheses, or turn one lucky seed into a claim.
 
 Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference",
@@ -9,11 +10,15 @@ Journal of the American Statistical Association 22, by way of `scipy.stats.binom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-__all__ = ["mean_sd", "wilson"]
+if TYPE_CHECKING:
+    from xor2gpt.recipes.base import UnitResult
+
+__all__ = ["gains", "mean_sd", "wilson"]
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float]:
@@ -42,3 +47,16 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         )
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def gains(metric: str, result: UnitResult, found: Mapping[str, UnitResult]) -> list[float]:
+    """The metric's difference, seed by seed, to the unit that ``hyper["against"]`` names.
+
+    Empty where the unit names none, where that one was not run, or where they share no seed.
+    """
+    other = found.get(result.hyper.get("against") or "")
+    if other is None or metric not in result.per_seed or metric not in other.per_seed:
+        return []
+    before = dict(zip(other.seeds, other.per_seed[metric], strict=True))
+    pairs = zip(result.seeds, result.per_seed[metric], strict=True)
+    return [value - before[seed] for seed, value in pairs if seed in before]

@@ -2,9 +2,9 @@
 
 Does: make messages from templates with a known label, group and disguise; plant exact and near
 duplicates whose group ids say which messages a split must keep together.
-Does not: contain a real person, company, number or address. Numbers are from ranges kept free for
-fiction (0xxx 496 0xxx) and addresses end in ``.example`` [RFC 2606]. Does not reproduce any
-message of the SMS Spam Collection; only its share of spam (13 %) is taken over.
+Does not: contain a real person, company, number or address. Telephone numbers are of the ranges
+that Britain's regulator keeps free for fiction, addresses end in ``.example`` [RFC 2606]. Does not
+reproduce any message of the SMS Spam Collection; only its share of spam (13 %) is taken over.
 Source: own texts.
 
 ``difficulty`` from 0 to 1 mixes three ways in which the classes come to look alike:
@@ -28,6 +28,11 @@ __all__ = ["SPAM_SHARE", "GeneratedMessages", "messages"]
 
 SPAM_SHARE = 13  # of 100
 PERCENT = 100
+
+# Area codes whose numbers 496 0000 to 496 0999 Ofcom recommends for drama use.
+FICTION_AREAS = (
+    *("0113", "0114", "0115", "0116", "0117", "0118", "0121", "0131", "0141", "0151", "0161"),
+)
 
 _SLOTS: dict[str, tuple[str, ...]] = {
     "friend": ("Mia", "Jonas", "Lena", "Paul", "Ida", "Tom", "Rosa", "Max", "Nils", "Eva", "Ben"),
@@ -212,7 +217,7 @@ class _Writer:
     def slot(self, name: str) -> str:
         digits = "".join(str(int(d)) for d in self.rng.integers(0, 10, 6))
         if name == "phone":
-            return f"0{1 + int(digits[0]) % 3}{digits[1]}{digits[2]} 496 0{digits[3:]}"
+            return f"{self.pick(FICTION_AREAS)} 496 0{digits[:3]}"
         if name == "short":
             return f"8{digits[:4]}"
         if name == "code":

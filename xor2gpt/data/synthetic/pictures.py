@@ -504,7 +504,10 @@ def shapes_set(
     seed: int = 0,
     nuisances: Nuisances = STANDARD,
 ) -> Pictures:
-    """The set that ``data.load("shapes")`` gives: the two parts come from different seeds."""
+    """The set that ``data.load("shapes")`` gives: the two parts come from different seeds.
+
+    Seed s takes :func:`shapes`' seeds 2s and 2s + 1: for more pictures use another, such as 100.
+    """
     return Pictures(
         "shapes",
         shapes(n_train, seed=2 * seed, nuisances=nuisances),
