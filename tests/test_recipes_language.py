@@ -17,7 +17,6 @@ from xor2gpt.recipes.language import RandomWindows, first_crossing, fit
 from xor2gpt.recipes.runner import results_folder
 
 HYPER = {
-    "tokens": "words",
     "steps": 12,
     "batch_size": 4,
     "clip_norm": 1.0,
@@ -35,11 +34,9 @@ def short_language(monkeypatch):
     """The grammar's texts, with few sentences."""
     monkeypatch.setattr(grammar_small, "TRAIN_SENTENCES", 400)
     monkeypatch.setattr(grammar_small, "VALIDATION_SENTENCES", 60)
-    for cached in (grammar_small.language, grammar_small._validation_lines):
-        cached.cache_clear()
+    grammar_small.language.cache_clear()
     yield grammar_small.language
-    for cached in (grammar_small.language, grammar_small._validation_lines):
-        cached.cache_clear()
+    grammar_small.language.cache_clear()
 
 
 # --- batches --------------------------------------------------------------------------------------
@@ -67,20 +64,18 @@ def test_rows_hold_every_token_once_and_begin_with_a_sentence():
         grammar_small.sentence_rows(sentences, 0, 3, 8)
 
 
-@pytest.mark.parametrize("unit", ["words", "characters"])
-def test_the_language_is_the_grammars(short_language, unit):
+def test_the_language_is_the_grammars(short_language):
     from xor2gpt.data.synthetic.grammar import Grammar
 
-    spoken, grammar = short_language(unit), Grammar()
-    lines = grammar_small._validation_lines()
-    assert [spoken.text(ids).strip() for ids in spoken.sentences] == list(lines)
+    spoken, grammar = short_language(), Grammar()
+    lines = [spoken.text(ids) for ids in spoken.sentences]
+    assert lines == grammar.sample(60, seed=grammar_small.VALIDATION_SEED).splitlines()
     total = sum(map(len, spoken.sentences))
-    true = -sum(grammar.logprob(line) for line in lines) / total
-    assert spoken.true_loss == pytest.approx(true)
-    assert spoken.true_loss == pytest.approx(spoken.entropy, rel=0.1)  # 60 sentences
-    assert int(spoken.train.max()) < spoken.vocab_size
+    assert spoken.true_loss == pytest.approx(-sum(map(grammar.logprob, lines)) / total)
+    assert spoken.true_loss == pytest.approx(grammar.entropy_per_word, rel=0.25)  # 60 sentences
+    assert int(spoken.train.max()) < spoken.vocab_size == len(grammar.vocabulary)
     assert all(sentence[-1] == spoken.end for sentence in spoken.sentences)
-    rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, 200, 7)
+    rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, 64, 7)
     assert sum(int((targets != IGNORE).sum()) for _, targets in rows) == total
     assert grammar_small._share_grammatical([*lines[:3], "King the.", "xyzzy"]) == 0.6
 
@@ -102,7 +97,7 @@ class Stopping:
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(short_language, tmp_path):
-    spoken = short_language("words")
+    spoken = short_language()
     rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, 32, 16)
 
     def run(folder, validation):
@@ -129,7 +124,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(short_language, tmp_path):
 
 def test_seconds_leave_validation_out(short_language, tmp_path, monkeypatch):
     """A clock that runs only while the model is validated shows no time of training."""
-    spoken = short_language("words")
+    spoken = short_language()
     rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, 32, 16)
     now = [100.0]
     monkeypatch.setattr(language.time, "process_time", lambda: now[0])
@@ -146,7 +141,7 @@ def test_seconds_leave_validation_out(short_language, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("sampling", ["random", "epochs"])
 def test_every_kind_of_setting_trains(short_language, tmp_path, name, sampling):
-    spoken = short_language("words")
+    spoken = short_language()
     rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, 32, 16)
     optimizer = {"name": name, "lr": 0.01, "betas": [0.9, 0.99], "weight_decay": 0.1}
     changes = {"optimizer": optimizer, "sampling": sampling, "ema_decay": 0.9}
@@ -168,7 +163,7 @@ def test_a_unit_of_the_grammar_recipe(short_language, tmp_path):
     outcome = grammar_small.run_unit(unit, done.append, tmp_path)
     assert done == [1, 1]
     assert all(len(values) == 2 for values in outcome.per_seed.values())
-    above = outcome.per_seed["val_loss"][0] - short_language("words").true_loss
+    above = outcome.per_seed["val_loss"][0] - short_language().true_loss
     assert outcome.per_seed["bits_above"][0] == pytest.approx(above / math.log(2))
     assert outcome.whole["entropy"] < outcome.whole["bigram_entropy"]
     assert outcome.whole["unigram_entropy"] < outcome.whole["ln_vocab_size"]
@@ -218,15 +213,15 @@ def test_shakespeare_reaches_its_marks():
 
 def test_the_grammar_is_learnt_to_two_percent():
     found = figures_of("grammar-small")
-    assert found["percent_above.words-muon"] <= 2.0
-    assert found["bits_above.words-muon"] > 0  # below the source would be a fault of the measure
+    assert found["percent_above.modern-muon"] <= 2.0
+    assert found["bits_above.modern-muon"] > 0  # below the source would be a fault of the measure
 
 
 def test_the_first_point_of_a_committed_curve_repeats():
     """The loss before training: model, text and measure are the same as then."""
-    result = results.load("grammar-small")["words-adamw"]
-    spoken = grammar_small.language("words")
-    hyper = recipes.get("grammar-small").unit("words-adamw").hyper
+    result = results.load("grammar-small")["gpt2-adamw"]
+    spoken = grammar_small.language()
+    hyper = recipes.get("grammar-small").unit("gpt2-adamw").hyper
     length = hyper["model"]["context_length"]
     rows = grammar_small.sentence_rows(spoken.sentences, spoken.end, length, 64)
     model = language.make_model(hyper, spoken.vocab_size, result.seeds[0])

@@ -11,7 +11,9 @@ here come from trainings on all 50,000, as in the works we compare with; the las
 out, once. ``accuracy`` is with six views of each test picture (flip and one-pixel shifts),
 ``accuracy_flip`` with two, ``accuracy_plain`` with one. ``seconds`` is wall time from pictures in
 memory to the test accuracy, normalising and whitening included; reading and unpacking the files
-comes on top once per unit and is in the unit's own ``seconds``.
+comes on top once per unit and is in the unit's own ``seconds``. The short unit's number of epochs
+was cut from 3.5 to 3 after a first run, in which one of three seeds took 183.6 seconds: the clock
+decided, not the accuracy (which was 92.33 % on the mean, more than now).
 
 Source: Jordan (2024), "94% on CIFAR-10 in 3.29 seconds on a single GPU", and cifar10-airbench
 (94.01 % in 2.59 s on an A100: 8 epochs in batches of 2,000). Changed: batches of 1,000, bfloat16
@@ -149,11 +151,12 @@ def figures(results: list[UnitResult]) -> list[Figure]:
         "accuracy_plain": (100, "%"),
         "seconds": (1, "s"),
         "cpu_seconds": (1, "s"),
-        "epochs": (1, "1"),
     }
     rows = []
     for result in results:
-        rows += seed_figures(f"cifar10.{result.unit.replace('-', '_')}", result, shown)
+        name = f"cifar10.{result.unit.replace('-', '_')}"
+        rows += seed_figures(name, result, shown)
+        rows.append(Figure(f"{name}.epochs", result.hyper["epochs"], "1"))
     return rows
 
 
@@ -184,7 +187,7 @@ RECIPE = register(
                 "three-minutes",
                 "under 3 minutes",
                 _SEEDS,
-                {**_COMMON, "epochs": 3.5, "lr_filters": 0.24},
+                {**_COMMON, "epochs": 3, "lr_filters": 0.24},
                 1.0,
             ),
             Unit(
@@ -209,7 +212,7 @@ RECIPE = register(
                     Column("lowest seed, %", "accuracy", "min", 100, 2),
                     Column("two views, %", "accuracy_flip", "mean", 100, 2),
                     Column("one view, %", "accuracy_plain", "mean", 100, 2),
-                    Column("epochs", "epochs", "max", 1, 1),
+                    Column("epochs", "epochs", "max", 1, 0),
                     Column("seconds a seed", "seconds", "mean", 1, 0),
                     Column("slowest, s", "seconds", "max", 1, 0),
                 ),

@@ -1,22 +1,22 @@
 """Recipe ``grammar-small``: how near can a small GPT come to a language whose entropy is known?
 
-Does: train small GPTs, for one pass over fresh sentences, on the words or the characters of the
-course's grammar (`xor2gpt.data.synthetic.grammar`); measure the loss over a whole validation text
+Does: train small GPTs, for one pass over fresh sentences, on the words of the course's grammar
+(`xor2gpt.data.synthetic.grammar`); measure the loss over a whole validation text
 against CPU-seconds of training, the bits above the source (the model's loss less that of the true
 probabilities, on the same sentences), and the share of written sentences that the grammar can make;
 keep three short texts at several steps.
 Does not: repeat a training sentence, or let a window begin inside a sentence when it validates:
 sentences are independent, so a row of whole sentences hides nothing that the source knows.
 
-A GPT of words has one token for each word, and for "," and "."; one of characters, for each
-character and the line break that ends a sentence.
+Tokens are the grammar's words; "," and "." are words too. The last thing that a model learns here
+is to copy: after "Felix gives Emma a kettle, so" it has to look up who gave what to whom.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,58 +52,41 @@ SAMPLE_STEPS = (0, 50, 100, 200, 500, 2000)
 
 @dataclass(frozen=True)
 class Language:
-    """The grammar's texts as token ids of one kind, and what the source itself loses on them."""
+    """The grammar's texts as token ids, and what the source itself loses on the second."""
 
     train: Tensor  # (N,)
     sentences: list[list[int]]  # of the validation text
-    vocab_size: int
+    words: tuple[str, ...]  # by id
     end: int  # the token that ends a sentence
-    true_loss: float  # nats per token of the validation text, by the true probabilities
-    entropy: float  # nats per token, exact
-    text: Callable[[Sequence[int]], str]
+    true_loss: float  # nats per word of the validation text, by the true probabilities
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of words."""
+        return len(self.words)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """One line of text."""
+        from xor2gpt.data.synthetic.grammar import join_words
+
+        return join_words([self.words[i] for i in ids]).strip()
 
 
 @functools.cache
-def language(unit: str) -> Language:
-    """The training and validation text in ``"words"`` or ``"characters"``."""
+def language() -> Language:
+    """The training and the validation text."""
     import torch
 
-    from xor2gpt.data.synthetic.grammar import Grammar, join_words
-
-    grammar = Grammar()
-    true = sum(-grammar.logprob(line) for line in _validation_lines())
-    if unit == "words":
-        tokens = list(grammar.vocabulary)
-        number = {token: i for i, token in enumerate(tokens)}
-        train = [number[w] for w in grammar.sample_words(TRAIN_SENTENCES, seed=TRAIN_SEED)]
-        words = grammar.sample_words(VALIDATION_SENTENCES, seed=VALIDATION_SEED)
-        sentences = _split([number[w] for w in words], number["."])
-        end, entropy = number["."], grammar.entropy_per_word
-
-        def text(ids: Sequence[int]) -> str:
-            return join_words([tokens[i] for i in ids])
-    else:
-        lines = "\n".join(_validation_lines()) + "\n"
-        many = grammar.sample(TRAIN_SENTENCES // 2, seed=TRAIN_SEED)
-        tokens = sorted(set(many + lines))
-        number = {token: i for i, token in enumerate(tokens)}
-        train = [number[c] for c in many]
-        sentences = _split([number[c] for c in lines], number["\n"])
-        end, entropy = number["\n"], grammar.entropy_per_character
-
-        def text(ids: Sequence[int]) -> str:
-            return "".join(tokens[i] for i in ids).strip()
-
-    total = sum(len(sentence) for sentence in sentences)
-    return Language(torch.tensor(train), sentences, len(tokens), end, true / total, entropy, text)
-
-
-@functools.cache
-def _validation_lines() -> tuple[str, ...]:
-    """The sentences of the validation text."""
     from xor2gpt.data.synthetic.grammar import Grammar
 
-    return tuple(Grammar().sample(VALIDATION_SENTENCES, seed=VALIDATION_SEED).splitlines())
+    grammar = Grammar()
+    number = {word: i for i, word in enumerate(grammar.vocabulary)}
+    train = [number[w] for w in grammar.sample_words(TRAIN_SENTENCES, seed=TRAIN_SEED)]
+    held = grammar.sample_words(VALIDATION_SENTENCES, seed=VALIDATION_SEED)
+    lines = grammar.sample(VALIDATION_SENTENCES, seed=VALIDATION_SEED).splitlines()
+    true_loss = -sum(map(grammar.logprob, lines)) / len(held)
+    sentences = _split([number[w] for w in held], number["."])
+    return Language(torch.tensor(train), sentences, grammar.vocabulary, number["."], true_loss)
 
 
 def _split(ids: Sequence[int], end: int) -> list[list[int]]:
@@ -178,8 +161,11 @@ def _share_grammatical(texts: Sequence[str]) -> float:
 
 def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
     """Train each seed; a kill goes on inside the training it happened in."""
+    from xor2gpt.data.synthetic.grammar import Grammar
+
     hyper = unit.hyper
-    spoken, length = language(hyper["tokens"]), hyper["model"]["context_length"]
+    spoken, length = language(), hyper["model"]["context_length"]
+    entropy = Grammar().entropy_per_word
     validation = sentence_rows(spoken.sentences, spoken.end, length, 64)
     names = ("val_loss", "bits_above", "percent_above", "grammatical", "cpu_seconds")
     per_seed: dict[str, list[float]] = {name: [] for name in names}
@@ -199,7 +185,7 @@ def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
         above = curve.losses[-1] - spoken.true_loss
         per_seed["val_loss"].append(curve.losses[-1])
         per_seed["bits_above"].append(above / math.log(2))
-        per_seed["percent_above"].append(100 * above / spoken.entropy)
+        per_seed["percent_above"].append(100 * above / entropy)
         written = _write(model, spoken, WRITTEN, seed, length)
         per_seed["grammatical"].append(_share_grammatical(written))
         per_seed["cpu_seconds"].append(curve.cpu_seconds[-1])
@@ -208,37 +194,32 @@ def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
         whole["cpu_seconds"].append(curve.cpu_seconds)
         whole["samples"] += curve.samples
         advance(1)
-    return Outcome(per_seed, whole | _marks(hyper["tokens"]))
+    return Outcome(per_seed, whole | _marks(spoken))
 
 
-def _marks(unit: str) -> dict[str, float]:
-    """Lines to draw a curve against, in nats per token."""
+def _marks(spoken: Language) -> dict[str, float]:
+    """Lines to draw a curve against, in nats per word."""
     from xor2gpt.data.synthetic.grammar import Grammar
 
-    spoken, grammar = language(unit), Grammar()
-    marks = {
-        "ln_vocab_size": math.log(spoken.vocab_size),
-        "entropy": spoken.entropy,
-        "true_loss": spoken.true_loss,
+    grammar = Grammar()
+    return {
         "vocab_size": spoken.vocab_size,
+        "ln_vocab_size": math.log(spoken.vocab_size),
+        "unigram_entropy": grammar.unigram_entropy,
+        "bigram_entropy": grammar.bigram_entropy,
+        "entropy": grammar.entropy_per_word,
+        "true_loss": spoken.true_loss,
     }
-    if unit == "words":
-        marks |= {
-            "unigram_entropy": grammar.unigram_entropy,
-            "bigram_entropy": grammar.bigram_entropy,
-        }
-    return marks
 
 
 def figures(results: list[UnitResult]) -> list[Figure]:
-    """Distance from the source, in bits per token and in % of its entropy."""
+    """Distance from the source, in bits per word and in % of its entropy."""
     made = []
     for result in results:
         bits, spread = mean_sd(result.per_seed["bits_above"])
-        kind = "bits/word" if result.hyper["tokens"] == "words" else "bits/character"
         made += [
-            Figure(f"bits_above.{result.unit}", bits, kind),
-            Figure(f"bits_above_sd.{result.unit}", spread, kind),
+            Figure(f"bits_above.{result.unit}", bits, "bits/word"),
+            Figure(f"bits_above_sd.{result.unit}", spread, "bits/word"),
         ]
         made += [
             Figure(f"{name}.{result.unit}", float(np.mean(result.per_seed[name])), unit)
@@ -247,43 +228,45 @@ def figures(results: list[UnitResult]) -> list[Figure]:
     return made
 
 
-SIZE = {"n_layer": 4, "n_head": 2, "n_embd": 64, "bias": False}
-RUN = {
+GPT2 = {
     "steps": 2000,
+    "batch_size": 16,
     "clip_norm": 1.0,
     "validate_every": 50,
     "checkpoint_every": 500,
     "sampling": "epochs",
     "schedule": {"name": "flat_then_linear", "warmup": 40, "cooldown": 0.95, "floor": 0.0},
+    "optimizer": {"name": "adamw", "lr": 4e-3, "betas": (0.9, 0.99), "weight_decay": 0.1},
+    "model": {
+        "context_length": 64,
+        "n_layer": 4,
+        "n_head": 2,
+        "n_embd": 64,
+        "bias": False,
+        "activation": "gelu",
+    },
 }
-ADAMW = {"name": "adamw", "lr": 4e-3, "betas": (0.9, 0.99), "weight_decay": 0.1}
-MUON = {
-    "name": "muon",
-    "lr": 0.02,
-    "adam_lr": 6e-3,
-    "betas": (0.9, 0.99),
-    "weight_decay": 0.0,
-}
-WORDS = {
-    **RUN,
-    "tokens": "words",
-    "batch_size": 16,
-    "model": {**SIZE, "context_length": 64, "activation": "gelu"},
-}
-MODERN = {"position": "rope", "norm": "rmsnorm", "qk_norm": True, "activation": "relu2"}
-WORDS_MUON = {**WORDS, "optimizer": MUON, "model": {**WORDS["model"], **MODERN}}
-CHARACTERS_MUON = {
-    **WORDS_MUON,
-    "tokens": "characters",
-    "batch_size": 8,
-    "validate_every": 100,
-    "model": {**WORDS_MUON["model"], "context_length": 256},
+MODERN = {
+    **GPT2,
+    "optimizer": {
+        "name": "muon",
+        "lr": 0.02,
+        "adam_lr": 6e-3,
+        "betas": (0.9, 0.99),
+        "weight_decay": 0.0,
+    },
+    "model": {
+        **GPT2["model"],
+        "position": "rope",
+        "norm": "rmsnorm",
+        "qk_norm": True,
+        "activation": "relu2",
+    },
 }
 SEEDS = (0, 1, 2)
 UNITS = (
-    Unit("words-adamw", "words, AdamW", SEEDS, {**WORDS, "optimizer": ADAMW}, work=1.0),
-    Unit("words-muon", "words, Muon and modern parts", SEEDS, WORDS_MUON, work=1.5),
-    Unit("characters-muon", "characters, Muon and modern parts", SEEDS, CHARACTERS_MUON, work=3.0),
+    Unit("gpt2-adamw", "GPT-2's parts, AdamW", SEEDS, GPT2, work=1.0),
+    Unit("modern-muon", "modern parts, Muon", SEEDS, MODERN, work=1.5),
 )
 
 RECIPE = register(
@@ -302,7 +285,7 @@ RECIPE = register(
         tables=(
             Table(
                 "distance from the source",
-                "Loss in nats per token; what is above the source in bits per token and in % of "
+                "Loss in nats per word; what is above the source in bits per word and in % of "
                 f"its entropy; share of {WRITTEN} written sentences that the grammar can produce.",
                 tuple(unit.name for unit in UNITS),
                 (

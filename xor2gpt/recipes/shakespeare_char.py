@@ -66,11 +66,12 @@ LINE = {"name": "flat_then_linear", "warmup": 40, "cooldown": 0.95, "floor": 0.0
 ADAMW = {
     **NANOGPT,
     "optimizer": {"name": "adamw", "lr": 6e-3, "betas": (0.9, 0.99), "weight_decay": 0.1},
-    "schedule": LINE,
+    "schedule": {**LINE, "cooldown": 0.6},
     "sampling": "epochs",
 }
 MUON = {
     **ADAMW,
+    "schedule": LINE,
     "optimizer": {
         "name": "muon",
         "lr": 0.02,
