@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import data_kit as kit
 import pytest
@@ -143,6 +144,9 @@ def test_make_test_shows_the_mirror_to_the_test_suite_only(monkeypatch):
     seen = {part.name: testing.environment(part).get("XOR2GPT_MIRROR") for part in testing.parts(2)}
     assert seen.pop("tests") == "/mirror" and set(seen.values()) == {None}
     assert "notebooks (nbval)" in seen
-    assert all("XOR2GPT_DATA" not in testing.environment(part) for part in testing.parts(2))
+    monkeypatch.setenv("XOR2GPT_DATA", "/data")
+    folders = {part.name: testing.environment(part)["XOR2GPT_DATA"] for part in testing.parts(2)}
+    assert folders.pop("tests") == "/data"
+    assert all(Path(folder).name == "no-data" for folder in folders.values())
     monkeypatch.delenv("XOR2GPT_MIRROR")
     assert "XOR2GPT_MIRROR" not in testing.environment(testing.parts(2)[0])

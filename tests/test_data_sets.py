@@ -73,8 +73,8 @@ def test_mnist(monkeypatch, mirror):
     files = {}
     for part in ("train", "t10k"):
         pictures, truth = readers.write_idx(images[part]), readers.write_idx(labels[part])
-        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(pictures)
-        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(truth)
+        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(pictures, mtime=0)
+        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(truth, mtime=0)
     stand_in(monkeypatch, mirror, "mnist", files)
     found = data.load("mnist")
     check_pictures(found, "mnist", (6, 1, 28, 28), (4, 1, 28, 28), 10)

@@ -255,7 +255,8 @@ MUTANTS = {
                 "def block(x, p, n_head):\n"
                 "    def norm(v, k):\n"
                 "        shape = v.shape[-1:]\n"
-                '        return F.layer_norm(v, shape, p[f"norm{k}_scale"], p[f"norm{k}_shift"])\n\n'
+                '        scale, shift = p[f"norm{k}_scale"], p[f"norm{k}_shift"]\n'
+                "        return F.layer_norm(v, shape, scale, shift)\n\n"
                 '    matrices = [p[f"w_{name}"] for name in "qkvo"]\n'
                 "    middle = attention_layer(norm(x, 1), *matrices, n_head).add(x)\n"
                 '    up = norm(middle, 2) @ p["w_up"] + p["b_up"]\n'
@@ -309,7 +310,8 @@ MUTANTS = {
             objective="O11.4",
             replace=(
                 "    if T > len(wpe):\n"
-                '        raise ValueError(f"{T} tokens, but there are only {len(wpe)} positions")\n',
+                "        raise ValueError("
+                'f"{T} tokens, but there are only {len(wpe)} positions")\n',
                 "    T = min(T, len(wpe))\n    ids = ids[:, :T]\n",
             ),
             loses=[LONG],
