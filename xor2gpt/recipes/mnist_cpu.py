@@ -1,7 +1,7 @@
 """Recipe ``mnist-cpu``: the source's best MNIST figure, in minutes on two cores.
 
-Does: train a network of 290,216 parameters on 55,000 of the 60,000 training digits, keep the weights
-with the lowest loss on the other 5,000, and read them out on the 10,000 test digits once.
+Does: train a network of 290,216 parameters on 55,000 of the 60,000 training digits, keep the
+weights with the lowest loss on the other 5,000, read them out on the 10,000 test digits once.
 Does not: flip digits, choose anything by the test set, average over several networks or views.
 
 Settings were chosen on the same 5,000 validation digits. The digits turn by up to 10 degrees (as in

@@ -66,12 +66,11 @@ LINE = {"name": "flat_then_linear", "warmup": 40, "cooldown": 0.95, "floor": 0.0
 ADAMW = {
     **NANOGPT,
     "optimizer": {"name": "adamw", "lr": 6e-3, "betas": (0.9, 0.99), "weight_decay": 0.1},
-    "schedule": {**LINE, "cooldown": 0.6},
+    "schedule": LINE,
     "sampling": "epochs",
 }
 MUON = {
     **ADAMW,
-    "schedule": LINE,
     "optimizer": {
         "name": "muon",
         "lr": 0.02,
@@ -155,7 +154,7 @@ def figures(results: list[UnitResult]) -> list[Figure]:
 
 UNITS = (
     Unit("nanogpt-recipe", "nanoGPT's settings", SEEDS, NANOGPT, work=1.0),
-    Unit("tuned-adamw", "AdamW, tuned", SEEDS, ADAMW, work=1.0),
+    Unit("tuned-adamw", "AdamW, tuned rate and schedule", SEEDS, ADAMW, work=1.0),
     Unit("muon", "Muon", SEEDS, MUON, work=1.2),
     Unit("modern-muon", "Muon and modern parts", SEEDS, MODERN, work=1.6),
 )
