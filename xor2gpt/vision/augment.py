@@ -316,7 +316,7 @@ def alternating_flip(images: Tensor, coins: Tensor, epoch: int) -> Tensor:
 
     ``coins`` (B,) are these pictures' entries of `flip_coins`, drawn once for the whole set. Any
     two epochs in a row show every picture both ways, whereas random flips repeat half of them:
-    Jordan (2024), section 3.6.
+    Jordan (2024).
     """
     return flip(images, coins.bool() ^ bool(epoch % 2))
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import Normal, withStroke
 
 from xor2gpt import plots
 
@@ -220,7 +221,8 @@ def _frame(ax: Axes) -> None:
     """A thick dashed frame in the second series colour."""
     ax.spines[:].set_visible(True)
     for spine in ax.spines.values():
-        spine.set(color=plots._colours()[1], linewidth=3.0, linestyle=(0, (3, 1)))
+        spine.set(color=plots._colours()[1], linewidth=3.0, linestyle=(0, (2.5, 1.2)))
+        spine.set_capstyle("butt")  # a spine's own caps would fill the gaps
 
 
 # --- inside the network ---------------------------------------------------------------------------
@@ -317,7 +319,8 @@ def activation_overlay(ax: Axes, image: Any, evidence: Any, title: str = "") -> 
         return ax
     share = share / share.max()
     ax.imshow(share, cmap="inferno", vmin=0.0, vmax=1.0, alpha=0.65 * share)
-    ax.contour(share, levels=[1 / 3, 2 / 3], colors=["white"], linewidths=[1.0, 1.8])
+    lines = ax.contour(share, levels=[1 / 3, 2 / 3], colors=["white"], linewidths=[1.2, 2.0])
+    lines.set_path_effects([withStroke(linewidth=3.5, foreground="black"), Normal()])
     return ax
 
 
@@ -402,5 +405,7 @@ def forest(
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(xlabel)
     if null is not None:
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2)
+        ax.plot([], [], "o", color=colour, markersize=9, label="clear of that")
+        where = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2}
+        ax.legend(ncols=2, columnspacing=1.0, **where)
     return ax

@@ -11,7 +11,8 @@ channels_last, which is faster on CPUs.
 Source: He et al. (2016), "Deep residual learning for image recognition", tables 1 and 6. The
 bottleneck strides in its 3×3 convolution, not in the first 1×1 as in the paper: "ResNet v1.5", as
 in torchvision, whose weights otherwise load but compute something else. Zero-initialised last
-norms: Goyal et al. (2017). Class activation maps: Zhou et al. (2016). He initialisation: He et al. (2015), "Delving deep into rectifiers".
+norms: Goyal et al. (2017). Initial weights: He et al. (2015), "Delving deep into rectifiers". Class
+activation maps: Zhou et al. (2016).
 """
 
 from __future__ import annotations

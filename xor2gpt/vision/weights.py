@@ -65,17 +65,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     inside a larger checkpoint are found under the keys in `WRAPPERS`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file (or ``PermissionError``: it may not be read).
         ValueError: it is no checkpoint, is damaged, or holds Python objects.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {str(path)!r}")
+    with path.open("rb"):
+        pass  # no permission: the system's own error says it best
     try:
         content = _read(path)
-    except Exception as error:  # pickle, zip and safetensors have a dozen kinds
-        if isinstance(error, OSError):
-            raise
+    except MemoryError:
+        raise
+    except Exception as error:  # pickle, zip and safetensors have a dozen kinds, OSError included
         raise ValueError(_unreadable(path, error)) from error
     return _unwrapped(content, path)
 
