@@ -7,7 +7,7 @@ Does not: use a GPU, compile, or train anything.
 
     python benchmarks/gpt.py                             # writes benchmarks/results/gpt/
     python benchmarks/gpt.py --nanogpt path/to/model.py  # beside a file with GPT and GPTConfig too
-    python benchmarks/gpt.py step --shapes character --out /tmp/x
+    python benchmarks/gpt.py step --shapes character --out my-results
 
 Each side runs as its users run it: ours with our ``adamw`` (torch's, fused), transformers' with
 torch's fused AdamW (its Trainer's default), nanoGPT's with its own ``configure_optimizers`` (fused
@@ -78,7 +78,7 @@ SHAPES = {
         "6 layers, 6 heads, 384 channels, 65 characters; 4 texts of 256",
         4,
         GPTConfig(vocab_size=65, context_length=256, n_layer=6, n_head=6, n_embd=384),
-        steps=2,
+        steps=1,
         turns=7,
     ),
     "gpt2": Shape(
@@ -86,7 +86,7 @@ SHAPES = {
         1,
         GPTConfig.preset("gpt2", context_length=128),
         steps=1,
-        turns=5,
+        turns=4,
     ),
 }
 
