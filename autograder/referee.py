@@ -334,6 +334,18 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _torch_dtype() -> str:
+    """The name of torch's default dtype, ``"float32"`` where torch is not imported."""
+    torch = sys.modules.get("torch")
+    return str(torch.get_default_dtype()).removeprefix("torch.") if torch else "float32"
+
+
+def _use_torch_dtype(name: str) -> None:
+    """Make new tensors, and so random weights, those of a process of the stage's own."""
+    if torch := sys.modules.get("torch"):
+        torch.set_default_dtype(getattr(torch, name))
+
+
 def _seed_generators(seed: int) -> None:
     """Checks that draw from a global generator draw the same numbers in every run."""
     random.seed(seed)
@@ -349,8 +361,10 @@ class Referee:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.names: dict[str, Any] = {"__name__": "prelude"}
+        _use_torch_dtype("float32")  # another stage's prelude may have changed it in this process
         for index, source in enumerate(manifest.prelude):
             exec(compile(source, f"<prelude-{index}>", "exec"), self.names)
+        self.torch_dtype = _torch_dtype()
         self.seed = 0
 
     def use_seed(self, seed: int) -> None:
@@ -397,6 +411,7 @@ class Referee:
         names = self.namespace(student, exported)
         source = check.visible if visible else check.source
         verdict, message = Verdict.AC, ""
+        _use_torch_dtype(self.torch_dtype)
         _seed_generators(self.seed)
         try:
             with time_limit(self.manifest.limits.check_seconds):

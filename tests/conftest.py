@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +42,11 @@ def need_program() -> Callable[..., str]:
         pytest.skip(message)
 
     return need
+
+
+@pytest.fixture(autouse=True)
+def torch_dtype_stays() -> Iterator[None]:
+    """A stage's prelude may change torch's default dtype; the next test must not see it."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_default_dtype(torch.float32)

@@ -353,3 +353,27 @@ def test_a_module_stays_on_its_side_and_works_as_a_handle():
     wrong = MODULE_ANSWER.replace("return self.layer(x)", "return self.layer(x) + 1")
     [result] = grade_cells(manifest, [("net", wrong)], start, seed=1)
     assert (result.verdict, result.message) == (Verdict.WA, "and goes in")
+
+
+def test_a_prelude_of_another_stage_does_not_change_the_random_weights_of_this_one():
+    """One process may judge several stages: float64 as default would draw other numbers."""
+    torch = pytest.importorskip("torch")
+    torch.set_default_dtype(torch.float64)  # what the other stage's prelude left behind
+    source = "assert start(2).tolist() == weights(2).tolist(), 'other random numbers'"
+    prelude = (
+        "import torch\nGRADING_SEED = 1\n\n\ndef weights(n):\n    torch.manual_seed(0)\n"
+        "    return torch.nn.Linear(n, n).weight.detach()"
+    )
+    manifest = Manifest(
+        stage="97_weights",
+        prelude=[prelude],
+        cells=[StudentCell("start", "raise NotImplementedError", "start")],
+        exports={"start": ["start"]},
+        checks=[Check("start-check-1", "start", 1.0, source, source)],
+        manual=[],
+        blocked_modules=[],
+        demo_cells=[],
+    )
+    answer = "import torch\n\n\ndef start(n):\n    return weights(n)"
+    [result] = grade_cells(manifest, [("start", answer)], start, seed=1)
+    assert result.verdict is Verdict.AC, result
