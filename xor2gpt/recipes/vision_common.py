@@ -405,6 +405,8 @@ def seed_figures(
     for metric, (scale, unit) in metrics.items():
         values = [scale * value for value in result.per_seed[metric]]
         mean, sd = mean_sd(values)
-        shown = {"": mean, ".sd": sd, ".min": min(values), ".max": max(values)}
+        shown = {"": mean}
+        if len(values) > 1:  # one seed has no spread
+            shown |= {".sd": sd, ".min": min(values), ".max": max(values)}
         figures += [Figure(f"{prefix}.{metric}{how}", x, unit) for how, x in shown.items()]
     return figures
