@@ -188,7 +188,7 @@ def fit(
         schedule=_schedule(hyper),
         steps=hyper["steps"],
         clip_norm=hyper["clip_norm"],
-        precision="fp32",
+        precision=hyper.get("precision", "fp32"),
         ema_decay=hyper.get("ema_decay"),
         validate=examiner,
         validate_every=hyper["validate_every"],

@@ -21,7 +21,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FAMILIES", "TEST_PERCENT", "answer_is_right", "instructions", "split_of", "train_test"]
+__all__ = [
+    "FAMILIES",
+    "TEST_PERCENT",
+    "answer_is_right",
+    "instructions",
+    "shown",
+    "split_of",
+    "train_test",
+]
 
 TEST_PERCENT = 20
 Entry = dict[str, object]
@@ -328,14 +336,19 @@ def split_of(family: str, arguments: Sequence[str], phrasing: int = 0) -> str:
     return "test" if number < TEST_PERCENT else "train"
 
 
+def shown(family: str, arguments: Sequence[str]) -> str:
+    """The arguments as the text that a task of this family is about: ``3 + 4``."""
+    return _FAMILIES[family].show(*arguments)
+
+
 def _entry(name: str, arguments: tuple[str, ...], phrasing: int) -> Entry:
     family = _FAMILIES[name]
-    shown = family.show(*arguments)
+    thing = shown(name, arguments)
     text = family.phrasings[phrasing]
     inside = "{x}" in text
     return {
-        "instruction": text.replace("{x}", shown),
-        "input": "" if inside else shown,
+        "instruction": text.replace("{x}", thing),
+        "input": "" if inside else thing,
         "output": family.answer(*arguments),
         "family": name,
         "arguments": list(arguments),
