@@ -146,7 +146,8 @@ def times(folder: Path) -> dict[str, int]:
 
 # --- small books -------------------------------------------------------------------------------
 PAGES = {
-    "book/index.md": "# A small book\n\nSee [the stage](../notebooks/01_lines/01_lines.ipynb).\n",
+    "book/index.md": "# A small book\n\nSee [the stage](../notebooks/01_lines/01_lines.ipynb).\n\n"
+    "Code such as `<|unk|> -1`, and `lines.of.a.module.with.a.very.long.name.and.more.parts`.\n",
     "book/glossary.md": "# Glossary\n\n(term-line)=\n**Line**. Straight, {cite:t}`euclid300`.\n",
     "book/bibliography.md": "# Bibliography\n\n```{bibliography}\n:all:\n```\n",
     "book/references.bib": (

@@ -160,6 +160,17 @@ WRONG: list[tuple[str, Change, str]] = [
     ("a gap too many", lambda b: b["questions"][3].update(prompt="{{1}} {{2}} {{3}}"),
      "question 'q3.4': field 'prompt': holds the gaps [1, 2, 3], but there are 2 blanks"),
     ("a gap twice", lambda b: b["questions"][3].update(prompt="{{1}} {{1}}"), "gaps [1, 1]"),
+    ("a gap inside inline code", lambda b: b["questions"][3].update(prompt="`a = {{1}}` {{2}}"),
+     "question 'q3.4': field 'prompt': gap {{1}} stands inside code"),
+    ("a gap inside double backticks",
+     lambda b: b["questions"][3].update(prompt="{{1}} ``a ` {{2}}``"), "gap {{2}} stands inside"),
+    ("a gap inside code of two lines", lambda b: b["questions"][3].update(prompt="`{{1}}\n` {{2}}"),
+     "gap {{1}} stands inside"),
+    ("a gap inside a fence",
+     lambda b: b["questions"][3].update(prompt="{{1}}:\n\n```python\nx = {{2}}\n```\n"),
+     "gap {{2}} stands inside"),
+    ("a gap inside a fence that nothing closes",
+     lambda b: b["questions"][3].update(prompt="{{1}}:\n\n~~~\nx = {{2}}"), "gap {{2}} stands"),
     ("a number among the accepted", lambda b: b["questions"][3]["blanks"][1].update(accept=[4]),
      "blanks[1]: field 'accept[0]': 4 is read as int: put it in quotes"),
     ("one pair", lambda b: b["questions"][4]["pairs"].pop(), "field 'pairs': has 1 entries"),
@@ -179,6 +190,23 @@ def test_what_is_wrong_is_named(write, change: Change, words: str) -> None:
         load(write(data))
     assert words in str(caught.value)
     assert str(caught.value).startswith("book/quizzes/03_x.yml:")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "`a =` {{1}} `+ b`, `c =` {{2}}",
+        "`f(`{{1}}`)`{{2}}",
+        "``a ` b`` {{1}} `` ` `` {{2}}",
+        "```text\nx = 1\n```\n\n{{1}} is `x`\n\n~~~\n`\n~~~\n\n{{2}}",
+        "A lone ` {{1}}\n\n ends ` with its paragraph: {{2}}",
+        "\\`{{1}}\\` and {{2}}",
+    ],
+)
+def test_a_gap_beside_code_is_fine(write, prompt: str) -> None:
+    data = bank()
+    data["questions"][3].update(prompt=prompt)
+    assert load(write(data)).questions[3].prompt == prompt
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,14 @@ def test_a_table_without_a_head_has_none(small: SmallBook) -> None:
     assert "You build" in text_of(box) and box.select_one("thead") is None
 
 
+def test_only_code_with_a_long_word_is_marked_as_breakable(small: SmallBook) -> None:
+    codes = small.page("book/index").select("article code")
+    assert {code.get_text(): "long-code" in code["class"] for code in codes} == {
+        "<|unk|> -1": False,
+        "lines.of.a.module.with.a.very.long.name.and.more.parts": True,
+    }
+
+
 def test_links_from_a_notebook_reach_terms_and_sources(small: SmallBook) -> None:
     links = {text_of(a): a["href"] for a in small.stage_page.select("article a[href]")}
     assert links["line"] == "../../book/glossary.html#term-line"

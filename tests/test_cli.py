@@ -33,7 +33,7 @@ def test_version():
 def test_help_lists_every_command(arguments):
     result = cli.invoke(app, arguments)
     assert result.exit_code == 0
-    for command in ("doctor", "recipes", "train", "results"):
+    for command in ("doctor", "recipes", "train", "results", "generate", "data"):
         assert command in result.output
     assert "130" in result.output, "the help names the exit codes"
 

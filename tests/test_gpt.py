@@ -236,6 +236,22 @@ def test_padding_on_the_right_changes_nothing(options):
     torch.testing.assert_close(padded[:1, :5], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_hidden_states_are_what_the_head_reads(options):
+    model, ids = small(**options), random_ids(2, 9)
+    mask = torch.arange(9) >= torch.tensor([[4], [0]])  # the first text is padded on the left
+    with torch.no_grad():
+        hidden, padded = model.hidden(ids), model.hidden(ids, mask)
+        assert hidden.shape == padded.shape == (2, 9, 16)
+        torch.testing.assert_close(hidden @ model.head_weight.T, model(ids)[0])
+        torch.testing.assert_close(padded @ model.head_weight.T, model(ids, mask=mask)[0])
+        alone = model.hidden(ids[:1, 4:])
+    torch.testing.assert_close(padded[:1, 4:], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(hidden[:1, 4:], alone, atol=1e-2)
+    with pytest.raises(ValueError, match="13 tokens do not fit"):
+        model.hidden(random_ids(1, 13))
+
+
 def test_last_only_gives_the_last_row():
     model, ids = small(), random_ids(2, 6)
     torch.testing.assert_close(model(ids, last_only=True)[0], model(ids)[0][:, -1:])

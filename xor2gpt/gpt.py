@@ -326,16 +326,28 @@ class GPT(nn.Module):
         ``(B, 1, V)``. Raises ``ValueError`` for a text beyond the context or an id beyond the
         vocabulary.
         """
+        x = self._stream(ids, mask, cache)  # (B, T, C)
+        if last_only:
+            x = x[:, -1:]
+        logits = F.linear(self.final_norm(x), self.head_weight)  # (B, T, V)
+        return logits, None if targets is None else cross_entropy(logits, targets)
+
+    def hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``ids (B, T)`` → the hidden states after the last norm, ``(B, T, C)``: the head's input.
+
+        ``mask (B, T)``: padding, True = a real token. Raises ``ValueError`` as `forward` does.
+        """
+        return self.final_norm(self._stream(ids, mask, None))
+
+    def _stream(self, ids: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        """The residual stream after the last block, ``(B, T, C)``."""
         x, rope = self._embed(ids, mask, cache)  # (B, T, C)
         allowed = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, S)
         for number, block in enumerate(self.blocks):
             x = block(
                 x, mask=allowed, rope=rope, cache=None if cache is None else cache.layers[number]
             )
-        if last_only:
-            x = x[:, -1:]
-        logits = F.linear(self.final_norm(x), self.head_weight)  # (B, T, V)
-        return logits, None if targets is None else cross_entropy(logits, targets)
+        return x
 
     def _embed(
         self, ids: Tensor, mask: Tensor | None, cache: KVCache | None

@@ -41,6 +41,9 @@ QUESTION_ID = re.compile(r"^[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*$")
 OBJECTIVE = re.compile(r"^O\d+\.\d+$")
 LABEL = re.compile(r"^[A-Z]\d+(?:\.\d+)?$")  # the diagnostics may number what they test: D1
 PLACEHOLDER = re.compile(r"\{\{(\d+)\}\}")
+FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(?:.*?^ {0,3}\1[`~]*[ \t]*$|.*)", re.M | re.S)
+# as in Markdown, inline code ends at the next run of just as many backticks, in its paragraph
+INLINE_CODE = re.compile(r"(?<![`\\])(`+)(?!`)((?:(?!\n[ \t]*\n).)+?)(?<!`)\1(?!`)", re.S)
 # banks of the book's own pages: they belong to no stage, so their questions need no objective
 PAGE_BANKS = frozenset({"diagnostics", "language_models"})
 
@@ -318,7 +321,20 @@ def _fill(fields: _Fields, common: dict[str, Any]) -> Fill:
             f"holds the gaps {found}, but there are {len(blanks)} blanks: "
             "number the gaps {{1}}, {{2}} … and use each once",
         )
+    if inside := _gaps_inside_code(common["prompt"]):
+        raise fields.error(
+            "prompt",
+            f"gap {inside[0]} stands inside code, where no field can be shown: "
+            "close the code before it and open it again, such as `x =` {{1}} `+ 1`",
+        )
     return Fill(**common, blanks=blanks)
+
+
+def _gaps_inside_code(prompt: str) -> list[str]:
+    """The gaps, such as ``{{2}}``, within inline code or a code fence of a Markdown text."""
+    fenced = [match[0] for match in FENCE.finditer(prompt)]
+    inline = [match[2] for match in INLINE_CODE.finditer(FENCE.sub("\n\n", prompt))]
+    return [gap[0] for text in fenced + inline for gap in PLACEHOLDER.finditer(text)]
 
 
 def _matching(fields: _Fields, common: dict[str, Any]) -> Matching:

@@ -85,7 +85,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
         color_scheme="light",
         reduced_motion="reduce",  # axe would see colours half way between two themes
     )
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(30_000)
     yield made
     made.close()
 

@@ -108,11 +108,7 @@ class ClassifierGPT(nn.Module):
         ``mask (B, T)``, True = real: needed for padding on the left only. On the right, no real
         token can see it (the model is causal), and the faster kernel without a mask is used.
         """
-        x, rope = self.body._embed(ids, mask, None)  # (B, T, C)
-        allowed = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, T)
-        for block in self.body.blocks:
-            x = block(x, mask=allowed, rope=rope)
-        return self.body.final_norm(x)
+        return self.body.hidden(ids, mask)
 
     def forward(
         self, ids: Tensor, lengths: Tensor | None = None, *, mask: Tensor | None = None

@@ -4,8 +4,7 @@ Does: mean and standard deviation over seeds; the 95 % Wilson interval of a rate
 between two units, seed by seed.
 Does not: test hypotheses, or turn one lucky seed into a claim.
 
-Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference",
-Journal of the American Statistical Association 22, by way of `scipy.stats.binomtest`.
+Source: `xor2gpt.evaluate.intervals` for Wilson's interval.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from xor2gpt.evaluate import intervals
 
 if TYPE_CHECKING:
     from xor2gpt.recipes.base import UnitResult
@@ -38,15 +39,13 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
 
     Raises ``ValueError`` for fewer than one trial or more successes than trials.
     """
-    from scipy.stats import binomtest  # scipy.stats takes a second to import
-
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(
             f"{successes} successes in {trials} trials is no rate: "
             "count 0 <= successes <= trials, and at least one trial"
         )
-    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    interval = intervals.wilson(successes, trials, confidence)
+    return interval.low, interval.high
 
 
 def gains(metric: str, result: UnitResult, found: Mapping[str, UnitResult]) -> list[float]:

@@ -1,7 +1,7 @@
-"""Every page of the book: launch buttons, wide tables, MathJax's settings.
+"""Every page of the book: launch buttons, wide tables, long inline code, MathJax's settings.
 
 Does: switch launch buttons off while no repository is named, make wide tables scroll inside a box,
-and name MathJax's settings.
+mark inline code that a telephone must break, and name MathJax's settings.
 Does not: patch files of the theme; looks live in ``book/theme/static/course.css``.
 """
 
@@ -20,6 +20,7 @@ MATHJAX = {
     "options": {"enableMenu": False},  # its speech engine would be one more request
     "chtml": {"matchFontHeight": False},  # hints and feedback are typeset while they are hidden
 }
+LONG_WORD = 24  # characters: about what a nested list leaves of a line of 360 pixels
 LAUNCHERS = ("binderhub_url", "jupyterhub_url", "colab_url", "deepnote_url")
 
 
@@ -56,8 +57,24 @@ class TableBoxes(SphinxPostTransform):
             box += table
 
 
+class LongCode(SphinxPostTransform):
+    """Inline code with a word of ``LONG_WORD`` characters or more gets the class ``long-code``.
+
+    Other words of code never break: ``<|unk|>`` or ``-1`` in two parts would be hard to read.
+    """
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        for node in self.document.findall(nodes.literal):
+            if any(len(word) >= LONG_WORD for word in node.astext().split()):
+                node["classes"].append("long-code")
+
+
 def setup(app: Sphinx) -> None:
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an unused part
     app.connect("config-inited", configure)
     app.add_post_transform(TableBoxes)
+    app.add_post_transform(LongCode)
     app.add_css_file("course.css", priority=900)
