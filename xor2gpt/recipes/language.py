@@ -164,6 +164,7 @@ def fit(
     *,
     sample: Callable[[GPT], Sequence[str]] | None = None,
     sample_steps: Sequence[int] = (),
+    model: GPT | None = None,
 ) -> tuple[Curve, GPT]:
     """One training of ``hyper["steps"]`` steps; its curve and the model with its last weights.
 
@@ -171,11 +172,13 @@ def fit(
     ``(ids, targets)`` that hold every target once. ``seed`` fixes the first weights and the order
     of the batches. Validation takes place before training (step 0), every
     ``hyper["validate_every"]`` steps and at the end. ``sample(model)`` writes texts at
-    ``sample_steps``, which must be validated steps.
+    ``sample_steps``, which must be validated steps. ``model`` is trained further; by default a new
+    one is made.
     """
     from xor2gpt import training as tr
 
-    model = make_model(hyper, vocab_size, seed)
+    if model is None:
+        model = make_model(hyper, vocab_size, seed)
     length, size = hyper["model"]["context_length"], hyper["batch_size"]
     sources = {"random": RandomWindows, "epochs": tr.WindowBatches}
     folder.mkdir(parents=True, exist_ok=True)

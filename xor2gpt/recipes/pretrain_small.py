@@ -1,11 +1,13 @@
 """Recipe ``pretrain-small``: the language model that ships with the course.
 
 Does: train one small GPT, in one pass but for the public texts, on text that the course generates
-(plain skill sentences, unlabelled messages, grammar sentences) and on three texts whose licences
-allow it: Shakespeare's plays (public domain), and the training part of GSM8K (MIT); measure the
+(plain skill sentences, unlabelled messages, grammar sentences) and on two texts whose licences
+allow it: Shakespeare's plays (public domain), and the training part of GSM8K (MIT); go on with a
+shorter second part, more than half of it pages of practice (sums, the letters of words), which the
+first part taught badly; measure the
 loss over whole held-out texts of every kind, and over Edith Wharton's story "The Verdict" (public
 domain), of which nothing was trained on; write the weights to `output_folder`, from where
-`python -m xor2gpt.pretrained adopt small` takes them into the course.
+`python -m xor2gpt.pretrained adopt small FOLDER` takes them into the course.
 Does not: show the model an instruction, a prompt template, a label, a test combination of the
 instruction families, or a real short message.
 
@@ -78,6 +80,16 @@ def _messages(number: int, seed: int) -> list[str]:
     return texts[:number]
 
 
+def _drills(number: int, seed: int) -> list[str]:
+    """Pages of practice; the words are those of the plays and problems that train."""
+    from xor2gpt.data.synthetic.skills import drills, other_words
+
+    if not number:
+        return []
+    texts = [*_kept(_plays(), held_out=False), *_kept(_problems(), held_out=False)]
+    return list(drills(number, seed=seed, words=other_words(texts)))
+
+
 def _grammar(number: int, seed: int) -> list[str]:
     from xor2gpt.data.synthetic.grammar import Grammar
 
@@ -112,21 +124,27 @@ def _problems() -> list[str]:
     ]
 
 
-def documents(mix: Mapping[str, int], *, held_out: bool = False) -> dict[str, list[str]]:
+def _kept(texts: list[str], *, held_out: bool) -> list[str]:
+    """The part of a public text that validates, or the one that trains."""
+    return [text for i, text in enumerate(texts) if (i % HELD_OUT == 0) == held_out]
+
+
+def documents(
+    mix: Mapping[str, float], *, seed: int = SEED, held_out: bool = False
+) -> dict[str, list[str]]:
     """Texts by kind: ``mix`` gives the number of generated documents, and of passes over others.
 
-    With ``held_out`` the validation texts: other seeds, the parts that training leaves out.
+    With ``held_out`` the validation texts: another seed, the parts that training leaves out.
     """
-    seed = SEED + 5_000 if held_out else SEED
     share = 0.004 if held_out else 1.0
+    makers = {"skills": _skills, "messages": _messages, "grammar": _grammar, "drills": _drills}
     made = {
-        "skills": _skills(round(mix["skills"] * share), seed),
-        "messages": _messages(round(mix["messages"] * share), seed),
-        "grammar": _grammar(round(mix["grammar"] * share), seed),
+        kind: make(round(mix[kind] * share), seed) for kind, make in makers.items() if kind in mix
     }
     for kind, texts in (("plays", _plays()), ("problems", _problems())):
-        kept = [text for i, text in enumerate(texts) if (i % HELD_OUT == 0) == held_out]
-        made[kind] = kept if held_out else kept * mix[kind]
+        kept = _kept(texts, held_out=held_out)
+        passes, rest = (1, 0.0) if held_out else divmod(mix[kind], 1)
+        made[kind] = kept * int(passes) + kept[: round(rest * len(kept))]
     if held_out:
         from xor2gpt import data
 
@@ -167,16 +185,21 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> np.ndarray:
     return np.array(ids, np.uint16)
 
 
-def _prepared(hyper: Mapping[str, Any], folder: Path) -> tuple[Tokenizer, Tensor]:
-    """Tokenizer and shuffled training ids, from ``folder`` if an earlier start left them there."""
+def _prepared(
+    hyper: Mapping[str, Any], folder: Path, given: Tokenizer | None
+) -> tuple[Tokenizer, Tensor]:
+    """Tokenizer and shuffled training ids, from ``folder`` if an earlier start left them there.
+
+    The tokenizer is the ``given`` one, or trained on the same text.
+    """
     import torch
 
     from xor2gpt.tokenizer import Tokenizer
 
     tokens, vocabulary = folder / "train.npy", folder / "tokenizer.json"
     if not tokens.exists():
-        texts = documents(hyper["mix"])
-        tokenizer = make_tokenizer(texts, hyper["vocab_size"])
+        texts = documents(hyper["mix"], seed=hyper.get("text_seed", SEED))
+        tokenizer = given or make_tokenizer(texts, hyper["vocab_size"])
         tokenizer.save(vocabulary)
         mixed = [text for kind in sorted(texts) for text in texts[kind]]
         random.Random(SEED).shuffle(mixed)
@@ -226,6 +249,22 @@ def output_folder() -> Path:
     return scratch_folder().parent / "pretrained"
 
 
+def _start(hyper: Mapping[str, Any], seed: int) -> tuple[GPT | None, Tokenizer | None]:
+    """Model and tokenizer that an earlier unit left, if this one goes on from them."""
+    from xor2gpt.finetune import load_finetuned
+    from xor2gpt.tokenizer import Tokenizer
+
+    if "start" not in hyper:
+        return None, None
+    folder = output_folder() / hyper["start"] / f"seed-{seed}"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not there: this unit goes on from the weights of {hyper['start']!r}. "
+            "Run the whole recipe with --fresh"
+        )
+    return load_finetuned(folder).model, Tokenizer.load(folder / "tokenizer.json")
+
+
 def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
     """Train each seed; a kill goes on inside the training it happened in."""
     from xor2gpt import training as tr
@@ -234,9 +273,12 @@ def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
 
     hyper = unit.hyper
     length = hyper["model"]["context_length"]
-    tokenizer, train = _prepared(hyper, scratch)
-    held = {k: _ids(tokenizer, t) for k, t in documents(hyper["mix"], held_out=True).items()}
-    sizes = {k: sum(len(x.encode()) for x in t) for k, t in documents(hyper["mix"]).items()}
+    tokenizer, train = _prepared(hyper, scratch, _start(hyper, unit.seeds[0])[1])
+    held = {k: _ids(tokenizer, t) for k, t in documents(SMALL["mix"], held_out=True).items()}
+    sizes = {
+        kind: sum(len(text.encode()) for text in texts)
+        for kind, texts in documents(hyper["mix"], seed=hyper.get("text_seed", SEED)).items()
+    }
     story = held.pop("story")
     validation = [batch for ids in held.values() for batch in _windows(ids, length)]
     kinds = [*held, "story"]
@@ -254,6 +296,7 @@ def run_unit(unit: Unit, advance: Advance, scratch: Path) -> Outcome:
             scratch / f"seed-{seed}",
             sample=lambda m: _write(m, tokenizer),
             sample_steps=hyper["sample_steps"],
+            model=_start(hyper, seed)[0],
         )
         per_seed["val_loss"].append(curve.losses[-1])
         per_seed["cpu_seconds"].append(curve.cpu_seconds[-1])
@@ -274,7 +317,7 @@ def figures(results: list[UnitResult]) -> list[Figure]:
     """The loss over the held-out texts, in nats a token, and by kind of text."""
     made = []
     for result in results:
-        prefix = "pretrain" if result.unit == "small" else f"pretrain.{result.unit}"
+        prefix = "pretrain" if result.unit == SHIPS else f"pretrain.{result.unit}"
         for name, values in result.per_seed.items():
             mean, spread = mean_sd(values)
             unit = "s" if name == "cpu_seconds" else "nats/token"
@@ -319,16 +362,36 @@ SMALL = {
     },
     "mix": {"skills": 170_000, "messages": 100_000, "grammar": 6_000, "plays": 4, "problems": 2},
 }
-UNITS = (Unit("small", "the model that ships", (0,), SMALL, work=1.0),)
+PRACTICE = {
+    **SMALL,
+    "start": "small",
+    "text_seed": SEED + 1_000,
+    "steps": 1_900,
+    "validate_every": 380,
+    "checkpoint_every": 380,
+    "sample_steps": (1_900,),
+    "schedule": {"name": "flat_then_linear", "warmup": 20, "cooldown": 0.95, "floor": 0.0},
+    "optimizer": {**SMALL["optimizer"], "lr": 0.012, "adam_lr": 2.4e-3},
+    "mix": {
+        **{"skills": 17_000, "messages": 10_000, "grammar": 600, "plays": 0.6, "problems": 0.2},
+        "drills": 14_000,
+    },
+}
+SHIPS = "practised"
+UNITS = (
+    Unit("small", "one pass over all text", (0,), SMALL, work=4.0),
+    Unit(SHIPS, "then practice: the model that ships", (0,), PRACTICE, work=1.0),
+)
 
 RECIPE = register(
     Recipe(
         name="pretrain-small",
         title="The language model that ships with the course",
         description=(
-            "4 layers, 4 heads, 256 channels, 640 tokens; 7,700 steps of 16 windows of 256 tokens. "
-            "Text: skill sentences, unlabelled messages and grammar sentences that the course "
-            "generates; Shakespeare's plays; the training part of GSM8K."
+            "4 layers, 4 heads, 256 channels, 640 tokens; 7,700 and 1,900 steps of 16 windows of "
+            "256 tokens. Text: skill sentences, unlabelled messages and grammar sentences that the "
+            "course generates; Shakespeare's plays; the training part of GSM8K. The second part "
+            "has pages of sums and of the letters of words."
         ),
         version=1,
         units=UNITS,

@@ -2,8 +2,8 @@
 
 Does: write short documents such as "The word garden is spelled g-a-r-d-e-n." or a small table of
 words and their plurals, about the *training* combinations of `xor2gpt.data.synthetic.instructions`
-only. A model that has read them may know a thing; to answer an instruction it has still to learn
-the form.
+only (`skills`); write pages of practice, sums and the letters of other words (`drills`). A model
+that has read them may know a thing; to answer an instruction it has still to learn the form.
 Does not: contain an instruction, a prompt template, or any combination of the test split. A closed
 list (opposites, plurals, past tense) is stated whole: its test entries ask for a known word in
 another phrasing.
@@ -12,13 +12,15 @@ Source: own texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from xor2gpt.data.synthetic.instructions import FAMILIES, instructions, shown
+from xor2gpt.data.synthetic.instructions import FAMILIES, WORDS, instructions, shown, split_of
 
-__all__ = ["SENTENCES", "skills"]
+__all__ = ["SENTENCES", "drills", "other_words", "skills"]
 
 # {x} is what the families show, {a}, {b} … their arguments, {y} the answer.
 SENTENCES: dict[str, tuple[str, ...]] = {
@@ -169,3 +171,98 @@ def _sentence(entry: dict[str, object], family: str, rng: np.random.Generator) -
     arguments = dict(zip("abcd", map(str, entry["arguments"]), strict=False))
     text = forms[rng.integers(len(forms))]
     return text.format(x=_shown(entry), y=entry["output"], **arguments)
+
+
+# --- practice -------------------------------------------------------------------------------------
+
+_LINES = 20  # of one page
+# How many of 100 pages are of a kind. Addition and subtraction have few different facts, but the
+# carry has to be found; a word's letters have to be known token by token.
+_PAGES = {"addition": 28, "subtraction": 28, "sort numbers": 4, "sort words": 8, "letters": 32}
+_LETTERS = ("spelling", "reverse", "reverse", "spelling", "count letters", "uppercase", "lowercase")
+_INVENTED = re.compile(r"([bdfgklmnprstvz][aeiou]){2,3}[nsr]?")  # the instructions' made-up words
+
+
+def other_words(texts: Iterable[str], *, least: int = 3) -> list[str]:
+    """Words of 3 to 9 small letters that occur ``least`` times and that no instruction uses."""
+    counts = Counter(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
+    return sorted(
+        word
+        for word, count in counts.items()
+        if count >= least
+        and 3 <= len(word) <= 9
+        and word not in WORDS
+        and not _INVENTED.fullmatch(word)
+    )
+
+
+def drills(n: int, *, seed: int, words: Sequence[str]) -> Iterator[str]:
+    """``n`` pages of twenty lines of one kind: sums, orders, or the letters of ``words``.
+
+    Sums are of the families' training combinations, and additions of numbers up to 99, which the
+    families do not ask for; ``words`` are from `other_words`.
+
+    Raises:
+        ValueError: a negative ``n``, or fewer than three words.
+    """
+    if n < 0 or len(words) < 3:
+        raise ValueError(f"n is 0 or more, not {n}, and there must be 3 words, not {len(words)}")
+    rng = np.random.default_rng([seed, 5])
+    kinds = [kind for kind, share in _PAGES.items() for _ in range(share)]
+    for _ in range(n):
+        kind = kinds[rng.integers(len(kinds))]
+        make = _letters if kind == "letters" else _fact
+        yield "\n".join(make(kind, words, rng) for _ in range(_LINES))
+
+
+def _fact(kind: str, words: Sequence[str], rng: np.random.Generator) -> str:
+    """A line about a combination that does not belong to the test."""
+    while True:
+        if kind == "addition":
+            a, b = (int(k) for k in rng.integers(50 if rng.integers(2) else 100, size=2))
+            arguments, answer = (a, b), str(a + b)
+        elif kind == "subtraction":
+            a = int(rng.integers(1, 100))
+            b = int(rng.integers(a + 1))
+            arguments, answer = (a, b), str(a - b)
+        elif kind == "sort numbers":
+            arguments = tuple(int(k) + 1 for k in rng.choice(50, size=3, replace=False))
+            answer = " ".join(map(str, sorted(arguments)))
+        else:
+            pool = WORDS if rng.integers(2) else words
+            arguments = tuple(pool[i] for i in rng.choice(len(pool), size=3, replace=False))
+            answer = " ".join(sorted(arguments))
+        texts = [str(argument) for argument in arguments]
+        if split_of(kind, texts) == "train":
+            return _line(kind, texts, answer, rng)
+
+
+def _letters(kind: str, words: Sequence[str], rng: np.random.Generator) -> str:
+    word, family = words[rng.integers(len(words))], _LETTERS[rng.integers(len(_LETTERS))]
+    answers = {
+        "spelling": "-".join(word),
+        "reverse": word[::-1],
+        "count letters": str(len(word)),
+        "uppercase": word.upper(),
+        "lowercase": word,
+    }
+    return _line(
+        family, [word.upper() if family == "lowercase" else word], answers[family], rng, plain=False
+    )
+
+
+def _line(
+    family: str,
+    arguments: list[str],
+    answer: str,
+    rng: np.random.Generator,
+    plain: bool = True,
+) -> str:
+    """One of the family's sentences; a sum mostly without words."""
+    # what a family shows of small letters is capitals: give it the word itself
+    thing = arguments[0] if family == "lowercase" else shown(family, arguments)
+    forms = SENTENCES[family]
+    if plain and family in ("addition", "subtraction") and rng.integers(5):
+        return f"{thing} = {answer}"
+    text = forms[rng.integers(len(forms))]
+    return text.format(x=thing, y=answer, **dict(zip("abcd", arguments, strict=False)))
