@@ -13,7 +13,11 @@ from xor2gpt.recipes import (
     iris_splits,
     mnist_cpu,
     pretrain_small,
+    sft_generated,
+    sft_instruction_data,
     shakespeare_char,
+    spam_generated,
+    spam_sms,
     tiny_imagenet,
     xor_seeds,
 )
@@ -49,7 +53,11 @@ __all__ = [
     "names",
     "pretrain_small",
     "register",
+    "sft_generated",
+    "sft_instruction_data",
     "shakespeare_char",
+    "spam_generated",
+    "spam_sms",
     "tiny_imagenet",
     "xor_seeds",
 ]
