@@ -532,6 +532,6 @@ def test_what_ships_is_what_was_measured():
 
 def test_the_real_pairs_are_learned_in_form():
     found, units = figures_of("sft-instruction-data")
-    assert all(len(unit.seeds) >= 5 for unit in units.values())
+    assert len(units["small"].seeds) == len(units["small-instruct"].seeds) >= 5
     assert found["sft_real_test_loss.small"] < found["sft_real_test_loss_before.small"] - 0.5
     assert found["sft_real_gain_test_loss.random-init.low"] > 0
