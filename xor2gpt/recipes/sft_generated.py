@@ -429,7 +429,7 @@ RECIPE = register(
                     Column("after, %", "exact_match", "mean", 100, 1),
                     Column("bfloat16 file, %", "exact_match_bf16", "mean", 100, 1),
                     Column("perplexity before", "ppl_all_before", "mean", 1, 2),
-                    Column("after", "ppl_all", "mean", 1, 2),
+                    Column("perplexity after", "ppl_all", "mean", 1, 2),
                     Column("plays before", "ppl_plays_before", "mean", 1, 2),
                     Column("plays after", "ppl_plays", "mean", 1, 2),
                 ),

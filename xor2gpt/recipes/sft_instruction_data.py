@@ -329,7 +329,7 @@ RECIPE = register(
         title="Instruction fine-tuning on 1,100 real pairs",
         description=(
             "The course's small model on Raschka's instruction data: 935 pairs to train, 110 to "
-            "test, 55 to choose the epoch (mean ± sd over the shuffles). Overlap is the F1 of words "
+            "test, 55 to choose the epoch (mean ± sd over shuffles). Overlap is the F1 of words "
             "that answer and reference share; the nearest training instruction's answer, copied, "
             "is the baseline."
         ),
@@ -346,9 +346,9 @@ RECIPE = register(
                     Column("loss before", "test_loss_before", "mean", 1, 2),
                     Column("loss after", "test_loss", "mean", 1, 2),
                     Column("exact match before", "exact_match_before", "mean", 100, 1),
-                    Column("after", "exact_match", "mean", 100, 1),
+                    Column("exact match after", "exact_match", "mean", 100, 1),
                     Column("overlap before", "f1_before", "mean", 100, 1),
-                    Column("after", "f1", "mean", 100, 1),
+                    Column("overlap after", "f1", "mean", 100, 1),
                     Column("nearest answer's overlap", "nearest_f1", "mean", 100, 1),
                     Column("best epoch", "best_epoch", "mean", 1, 1),
                     Column("CPU-s a seed", "cpu_seconds", "mean", 1, 0),
