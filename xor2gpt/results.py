@@ -108,6 +108,8 @@ def cell(column: Column, result: UnitResult, found: Mapping[str, UnitResult] | N
         functions = {"median": np.median, "min": np.min, "max": np.max}
         return _number(float(functions[column.show](scaled)), column.digits)
     mean, sd = mean_sd(scaled)
+    if not math.isfinite(mean):  # 0 / 0 in some seed: precision where nothing was called positive
+        return "–"
     sign = "+" if column.show == "gain" else ""
     if not math.isfinite(sd):  # one seed has no spread to show
         return _number(mean, column.digits)
