@@ -537,7 +537,7 @@ def figures_of(name):
     assert list(found) == [unit.name for unit in recipe.units], f"{name}: units are missing"
     summary = json.loads((results_folder() / name / "summary.json").read_text())
     again = {figure.name: figure.value for figure in recipe.figures(list(found.values()))}
-    kept = {figure["name"]: figure["value"] for figure in summary["figures"]}
+    kept = {figure["name"]: float(figure["value"]) for figure in summary["figures"]}
     assert kept == pytest.approx(again, rel=1e-6, nan_ok=True)
     return again, found
 
